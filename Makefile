@@ -1,0 +1,51 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`. They need Python >= 3.11 and nothing else.
+
+PYTHON ?= python3
+# The CUDA lock where a driver is, the CPU lock elsewhere; `make demo LOCK=cpu` decides otherwise.
+LOCK ?= $(if $(shell command -v nvidia-smi),cuda,cpu)
+VENV := .venv
+INSTALLED := $(VENV)/installed-$(LOCK)
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo test lint dag schema lock
+
+help:  ## show this list
+	@sed -nE 's/^([a-z]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(INSTALLED)  ## run the default experiment and print where its report lies
+	$(BIN)/snakemake
+	@echo "The report: $(CURDIR)/results/report/index.html"
+
+test: $(INSTALLED)  ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## check the style of Python and Snakemake files, and Snakemake's own lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+dag: $(INSTALLED)  ## draw the rule graph and the job graph into pictures/, as SVG and Mermaid
+	mkdir -p pictures
+	for graph in rulegraph dag; do \
+	  $(BIN)/snakemake --quiet --forceall --$$graph dot > pictures/$$graph.dot && \
+	  $(BIN)/snakemake --quiet --forceall --$$graph mermaid-js > pictures/$$graph.mmd && \
+	  $(BIN)/python scripts/draw_graph.py --dot pictures/$$graph.dot --output pictures/$$graph.svg || exit 1; \
+	done
+
+schema: $(INSTALLED)  ## regenerate config.schema.json from the pydantic models
+	$(BIN)/python scripts/write_schema.py
+
+lock:  ## resolve envs/requirements.in again
+	$(BIN)/python -m pip install --quiet uv
+	envs/write_locks.sh "$(CURDIR)/$(BIN)/python"
+
+$(INSTALLED): envs/$(LOCK).lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/$(LOCK).lock
+	@rm -f $(VENV)/installed-*
+	@touch $@

@@ -1,0 +1,52 @@
+# Needs: a finished run, the encoded pairs of its task (its own prompt and tokenizer), the clean shards of the corpus.
+# Makes: results/generations/{run}/seed{seed}/{task}.jsonl, an output for every test document; {task}.texts.parquet, the
+#        outputs alone; {task}.json, the manifest with times and peak memory.
+#
+# for common.smk:
+#
+# def run_pairs(wildcards):
+#     return pairs_manifest(wildcards.run)
+#
+#
+# def task_clean(wildcards):
+#     """Manifests of the clean shards of a task's corpus."""
+#     corpus = experiment.tasks[wildcards.task].corpus
+#     return [f"results/corpora/{corpus}/clean/{shard}.json" for shard in shards(corpus)]
+
+
+rule generate_text:
+    """Write an output for every test document. Timed: it has the machine for itself."""
+    input:
+        spec="results/specs/generate_text/{task}.json",
+        model="results/models/{run}/seed{seed}/manifest.json",
+        pairs=run_pairs,
+        clean=task_clean,
+    output:
+        manifest="results/generations/{run}/seed{seed}/{task}.json",
+        lines="results/generations/{run}/seed{seed}/{task}.jsonl",
+        texts="results/generations/{run}/seed{seed}/{task}.texts.parquet",
+    log:
+        "logs/generate_text/{run}/seed{seed}/{task}.log",
+    benchmark:
+        "benchmarks/generate_text/{run}/seed{seed}/{task}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: timed_threads
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        compute_threads=experiment.compute.threads,
+        micro_batch=run_micro_batch,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/generate_text.py \
+            --spec {input.spec:q} \
+            --model {input.model:q} \
+            --pairs {input.pairs:q} \
+            --clean {input.clean:q} \
+            --threads {resources.compute_threads} \
+            --micro-batch {resources.micro_batch} \
+            --output {output.manifest:q}
+        """

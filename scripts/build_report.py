@@ -1,0 +1,33 @@
+"""Write the report: one self-contained page, its tables as CSV, its plots as SVG, and a manifest.
+
+Reads the results below the working folder that the spec names; see scripts/tsumugi/reporting/inputs.py for the paths.
+
+Example:
+    python scripts/build_report.py --spec results/specs/build_report/report.json --output results/report/manifest.json
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tsumugi.errors import TsumugiError, run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", required=True, type=Path, help="JSON: reports, runs, corpora, tokenizers")
+    parser.add_argument("--output", required=True, type=Path, help="manifest to write; the report is written beside it")
+    arguments = parser.parse_args()
+
+    from tsumugi.reporting.build import build_report
+
+    try:
+        spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TsumugiError(f"{arguments.spec}: the spec cannot be read ({error})") from None
+    build_report(spec, arguments.output)
+    print(f"report: {arguments.output.parent / 'index.html'}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

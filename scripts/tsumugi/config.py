@@ -1,0 +1,387 @@
+"""The configuration: pydantic models that are the one source of truth for ``config.yaml`` and its JSON schema.
+
+Named sections refer to one another by name. Unknown keys are refused, and every message names the key, what it got and
+what it wants. ``python scripts/write_schema.py`` regenerates ``config.schema.json`` from these models.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tsumugi.errors import TsumugiError
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
+Name = Annotated[str, Field(pattern=NAME)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Weights = Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# --- corpora ----------------------------------------------------------------------------------------------------------
+
+
+class LengthFilter(Section):
+    """Keep documents of a plausible length, in characters of the normalized text."""
+
+    name: Literal["length"]
+    min_characters: Annotated[int, Field(ge=0)] = 0
+    max_characters: PositiveInt | None = None
+
+
+class JapaneseFilter(Section):
+    """Keep documents in which at least this share of the characters is kana or kanji."""
+
+    name: Literal["japanese"]
+    min_share: Share = 0.3
+
+
+class TitleFilter(Section):
+    """Keep documents that have a title: a task that starts from the title needs one."""
+
+    name: Literal["title"]
+
+
+Filter = Annotated[LengthFilter | JapaneseFilter | TitleFilter, Field(discriminator="name")]
+
+
+class Dedup(Section):
+    """Which duplicates are dropped. ``exact``: the same normalized text; the one with the smallest id is kept."""
+
+    exact: bool = True
+
+
+class Split(Section):
+    """Train, dev and test, decided by a hash of the document's id, so that adding documents moves none."""
+
+    method: Literal["hashed"] = "hashed"
+    ratios: tuple[PositiveInt, PositiveInt, PositiveInt] = (90, 5, 5)
+    seed: int = 1234
+    group_by: Literal["shared_text", "category", "source"] | None = Field(
+        None, description="keep a family of documents on one side: shared_text finds pages that copy paragraphs"
+    )
+
+
+class CorpusBase(Section):
+    """What every corpus has, whatever it is read from."""
+
+    num_shards: PositiveInt = Field(1, description="number of Parquet files; fixed, so that the job graph is static")
+    normalize: Literal["neologd", "nfkc", "none"] = "neologd"
+    filters: tuple[Filter, ...] = ()
+    dedup: Dedup = Dedup()
+    split: Split = Split()
+    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default={}, description="raw file name -> hash that it must have"
+    )
+
+
+class DebianDocs(CorpusBase):
+    """Japanese documents out of Debian packages, fetched by package name with apt-get."""
+
+    reader: Literal["debian_docs"]
+    packages: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...], Field(min_length=1)]
+
+
+class Columns(Section):
+    """Which field of a record holds what. ``title`` and ``category`` may be absent."""
+
+    text: str = "text"
+    title: str | None = "title"
+    category: str | None = None
+
+
+class LocalFiles(CorpusBase):
+    """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
+
+    reader: Literal["local_files"]
+    files: Annotated[
+        tuple[str, ...], Field(min_length=1, description="paths or glob patterns, from the working folder")
+    ]
+    format: Literal["jsonl", "csv", "tsv", "parquet", "text"]
+    columns: Columns = Columns()
+    licence: str = "unknown"
+
+
+Corpus = Annotated[DebianDocs | LocalFiles, Field(discriminator="reader")]
+
+# --- tokenizers -------------------------------------------------------------------------------------------------------
+
+
+class Tokenizer(Section):
+    """A SentencePiece tokenizer, trained on the train splits of the named corpora alone."""
+
+    kind: Literal["unigram", "bpe"]
+    vocab_size: Annotated[int, Field(ge=400, description="107 special tokens and 256 bytes are part of it")]
+    corpora: Weights
+    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
+    max_sentences: PositiveInt = Field(1_000_000, description="lines sampled for training, over all corpora")
+    seed: int = 0
+
+
+# --- architectures ----------------------------------------------------------------------------------------------------
+
+
+class Rwkv4(Section):
+    """RWKV-4 (Peng et al., 2023, arXiv:2305.13048)."""
+
+    kind: Literal["rwkv4"]
+    n_layer: PositiveInt
+    n_embd: PositiveInt
+    tie_embeddings: bool = False
+
+
+class T5(Section):
+    """T5 (Raffel et al., 2020, arXiv:1910.10683), version 1.1: gated GELU. Names as in Transformers' ``T5Config``."""
+
+    kind: Literal["t5"]
+    d_model: PositiveInt
+    d_kv: PositiveInt = 64
+    d_ff: PositiveInt
+    num_layers: PositiveInt
+    num_decoder_layers: PositiveInt
+    num_heads: PositiveInt
+    tie_embeddings: bool = True
+    dropout_rate: Share = 0.0
+
+
+Architecture = Annotated[Rwkv4 | T5, Field(discriminator="kind")]
+DECODER_ONLY = {"rwkv4"}
+
+# --- recipes ----------------------------------------------------------------------------------------------------------
+
+
+class Recipe(Section):
+    """How a model is optimised. What only decides where and how fast (micro-batch, threads) is in ``compute``."""
+
+    optimizer: Literal["adamw"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)]
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up")] = 0
+    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest gradient norm")
+    global_batch: PositiveInt = Field(description="examples per optimizer step, over all devices")
+    context: PositiveInt = Field(256, description="tokens of a pretraining example; a task has its own limits")
+    steps: PositiveInt
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    eval_every: PositiveInt = Field(100, description="steps between measurements of the dev loss")
+    eval_examples: PositiveInt = Field(128, description="examples of the dev split that are measured")
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> "Recipe":
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup ({self.warmup}) must be less than steps ({self.steps})")
+        return self
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+class Decoding(Section):
+    """How outputs are sampled; the names are those of Transformers' ``generate``."""
+
+    do_sample: bool = False
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
+    seed: int = 0
+
+
+class Task(Section):
+    """What the data is for: which field is read, which is written, and the words around them."""
+
+    corpus: Name
+    input: Literal["title", "text", "category"]
+    output: Literal["title", "text", "category"]
+    prompts: Annotated[dict[Name, str], Field(min_length=1, description="templates; {input} stands for the input")]
+    max_input_tokens: PositiveInt = 64
+    max_output_tokens: PositiveInt = 512
+    scored_characters: PositiveInt = Field(256, description="every model is scored on this prefix of each output")
+    decoding: Decoding = Decoding()
+
+    @model_validator(mode="after")
+    def _templates_use_input(self) -> "Task":
+        for name, template in self.prompts.items():
+            if template.count("{input}") != 1:
+                raise ValueError(f"prompts.{name} must contain {{input}} exactly once, got {template!r}")
+        if self.input == self.output:
+            raise ValueError(f"input and output are both {self.input!r}")
+        return self
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+class CausalLM(Section):
+    """Predict each token from those before it."""
+
+    kind: Literal["causal_lm"]
+
+
+class SpanCorruption(Section):
+    """Predict dropped spans behind sentinels (Raffel et al., 2020, section 3.1.4, whose values are the defaults)."""
+
+    kind: Literal["span_corruption"]
+    noise_density: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    mean_span_length: Annotated[float, Field(ge=1)] = 3.0
+
+
+class SupervisedFinetuning(Section):
+    """Predict a task's output from its prompt; the loss is on the output alone."""
+
+    kind: Literal["sft"]
+
+
+def _objective_by_name(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Objective = Annotated[
+    Annotated[CausalLM | SpanCorruption | SupervisedFinetuning, Field(discriminator="kind")],
+    BeforeValidator(_objective_by_name, json_schema_input_type=str | CausalLM | SpanCorruption | SupervisedFinetuning),
+]
+
+
+class Lora(Section):
+    """LoRA (Hu et al., 2021, arXiv:2106.09685) through PEFT."""
+
+    r: PositiveInt
+    alpha: PositiveInt
+    dropout: Share = 0.0
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class Adapter(Section):
+    """Train a small addition instead of all weights; ``merge`` also writes the model with the addition folded in."""
+
+    lora: Lora
+    merge: bool = False
+
+
+class Run(Section):
+    """One trained model: what it starts from, what it sees, what it predicts, how it is optimised."""
+
+    architecture: Name | None = None
+    tokenizer: Name | None = None
+    init_from: str | None = Field(
+        None, description='a run, a local directory ("./dir", "/dir") or a hub name ("hub:org/name")'
+    )
+    objective: Objective
+    corpora: Weights | None = None
+    task: Name | None = None
+    prompt: Name | None = None
+    adapter: Adapter | None = None
+    recipe: Name
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (42,)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Run":
+        if self.init_from is None and (self.architecture is None or self.tokenizer is None):
+            raise ValueError("needs either init_from, or both architecture and tokenizer")
+        if self.init_from is not None and (self.architecture is not None or self.tokenizer is not None):
+            raise ValueError("init_from brings its own architecture and tokenizer: remove these two keys")
+        if self.adapter is not None and self.init_from is None:
+            raise ValueError("an adapter needs a trained model to stand on: set init_from, or remove adapter")
+        if self.objective.kind == "sft":
+            if self.task is None or self.prompt is None:
+                raise ValueError("objective sft needs task and prompt")
+            if self.corpora is not None:
+                raise ValueError("objective sft reads its task's corpus: remove corpora")
+        elif self.corpora is None:
+            raise ValueError(f"objective {self.objective.kind} needs corpora")
+        elif self.task is not None or self.prompt is not None:
+            raise ValueError("task and prompt belong to objective sft")
+        return self
+
+
+# --- reports and compute ----------------------------------------------------------------------------------------------
+
+
+class Report(Section):
+    """A comparison: runs on one task, with bootstrap intervals over the test documents."""
+
+    runs: Annotated[tuple[Name, ...], Field(min_length=1)]
+    task: Name
+    bootstrap_samples: PositiveInt = 2000
+    seed: int = 0
+    samples: PositiveInt = Field(8, description="outputs shown side by side")
+
+
+class Compute(Section):
+    """Where and how fast, never what: nothing here makes a finished result out of date."""
+
+    threads: PositiveInt = Field(2, description="threads of a timed job; fixed, so that times can be compared")
+    micro_batch: PositiveInt = Field(16, description="examples computed at once")
+    micro_batches: dict[Name, PositiveInt] = Field(default={}, description="the same for single runs")
+    checkpoint_seconds: PositiveInt = Field(60, description="seconds of training between checkpoints")
+
+
+class Config(Section):
+    """The whole of an experiment."""
+
+    corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
+    tokenizers: dict[Name, Tokenizer] = {}
+    architectures: dict[Name, Architecture] = {}
+    recipes: dict[Name, Recipe] = {}
+    tasks: dict[Name, Task] = {}
+    runs: dict[Name, Run] = {}
+    reports: dict[Name, Report] = {}
+    compute: Compute = Compute()
+
+    def first_run(self, run: str) -> str:
+        """The run at the start of the chain of ``init_from``."""
+        source = self.runs[run].init_from
+        return self.first_run(source) if source in self.runs else run
+
+    def tokenizer_of(self, run: str) -> str:
+        """Name of the tokenizer of a run; one that came with a model from outside is named after its first run."""
+        first = self.first_run(run)
+        return self.runs[first].tokenizer or f"from-{first}"
+
+
+def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
+    """Validate ``raw`` (as read from YAML) and the references between its sections.
+
+    Raises:
+        TsumugiError: with one line per mistake: file, key, what was found, what is wanted.
+    """
+    from tsumugi.config_references import reference_errors
+
+    try:
+        config = Config.model_validate(dict(raw))
+    except ValidationError as error:
+        problems = [_describe(entry) for entry in error.errors()]
+    else:
+        problems = reference_errors(config)
+    if problems:
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        raise TsumugiError(f"{source}: {len(problems)} mistake(s) in the configuration:\n{lines}")
+    return config
+
+
+def _describe(entry: Mapping[str, Any]) -> str:
+    # pydantic puts the chosen branch of a union into the location; it is no key of the file.
+    branches = {"debian_docs", "local_files", "rwkv4", "t5", "length", "japanese", "title"}
+    location = [str(part) for part in entry["loc"]]
+    kept = [part for i, part in enumerate(location) if not (part in branches and i >= 2) and part != "[key]"]
+    message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "extra_forbidden":
+        message = "unknown key: remove it or correct its spelling"
+    if entry["type"] == "union_tag_invalid":
+        context = entry["ctx"]
+        where = ".".join([*kept, context["discriminator"].strip("'")])
+        return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
+    if kept and entry["loc"][-1] == "[key]":
+        message = "a name consists of letters, digits, '-' and '_', and begins with a letter or digit"
+    if entry["type"] == "missing":
+        return f"{'.'.join(kept)}: {message}"
+    found = entry["input"] if not isinstance(entry["input"], Mapping) else "a mapping"
+    return f"{'.'.join(kept) or 'top level'}: {message} (found {found!r})"

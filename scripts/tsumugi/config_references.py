@@ -1,0 +1,96 @@
+"""The second half of validation: every name that one section uses must exist in another, and fit where it is used."""
+
+from collections.abc import Iterable, Iterator
+
+from tsumugi.config import DECODER_ONLY, Config, Run
+
+
+def reference_errors(config: Config) -> list[str]:
+    """One line per reference that leads nowhere or does not fit, each with its key and the choices there are."""
+    errors = [*_tokenizer_errors(config), *_task_errors(config)]
+    for name, run in config.runs.items():
+        errors += _run_errors(config, name, run)
+    if errors:  # what follows walks the references
+        return errors
+    for name in config.runs:
+        errors += _chain_errors(config, name)
+    return errors or list(_report_errors(config)) + list(_compute_errors(config))
+
+
+def _unknown(key: str, name: str, choices: Iterable[str], what: str) -> Iterator[str]:
+    choices = list(choices)
+    if name not in choices:
+        yield f"{key}: there is no {what} named {name!r}; choose from: {', '.join(choices) or '(none is defined)'}"
+
+
+def _tokenizer_errors(config: Config) -> Iterator[str]:
+    for name, tokenizer in config.tokenizers.items():
+        for corpus in tokenizer.corpora:
+            yield from _unknown(f"tokenizers.{name}.corpora", corpus, config.corpora, "corpus")
+
+
+def _task_errors(config: Config) -> Iterator[str]:
+    for name, task in config.tasks.items():
+        yield from _unknown(f"tasks.{name}.corpus", task.corpus, config.corpora, "corpus")
+
+
+def _run_errors(config: Config, name: str, run: Run) -> Iterator[str]:
+    key = f"runs.{name}"
+    yield from _unknown(f"{key}.recipe", run.recipe, config.recipes, "recipe")
+    if run.architecture is not None:
+        yield from _unknown(f"{key}.architecture", run.architecture, config.architectures, "architecture")
+    if run.tokenizer is not None:
+        yield from _unknown(f"{key}.tokenizer", run.tokenizer, config.tokenizers, "tokenizer")
+    for corpus in run.corpora or ():
+        yield from _unknown(f"{key}.corpora", corpus, config.corpora, "corpus")
+    if run.task is not None:
+        yield from _unknown(f"{key}.task", run.task, config.tasks, "task")
+        if run.task in config.tasks:
+            yield from _unknown(
+                f"{key}.prompt", run.prompt, config.tasks[run.task].prompts, f"prompt of task {run.task}"
+            )
+    if run.init_from is not None and not run.init_from.startswith(("hub:", "./", "../", "/")):
+        others = [other for other in config.runs if other != name]
+        if run.init_from not in others:
+            yield (
+                f"{key}.init_from: {run.init_from!r} is no other run (choose from: {', '.join(others)}), "
+                'no directory (begin it with "./" or "/") and no hub name (begin it with "hub:")'
+            )
+
+
+def _chain_errors(config: Config, name: str) -> Iterator[str]:
+    seen, current = [name], config.runs[name].init_from
+    while current in config.runs:
+        if current in seen:
+            yield f"runs.{name}.init_from: the runs start from one another in a circle: {' -> '.join([*seen, current])}"
+            return
+        seen.append(current)
+        current = config.runs[current].init_from
+    run, source = config.runs[name], config.runs[name].init_from
+    if source in config.runs:
+        missing = sorted(set(run.seeds) - set(config.runs[source].seeds))
+        if missing:
+            yield f"runs.{name}.seeds: {missing} are not among the seeds of {source}, {list(config.runs[source].seeds)}"
+        if config.runs[source].adapter is not None and not config.runs[source].adapter.merge:
+            yield f"runs.{name}.init_from: {source} holds only an adapter; set runs.{source}.adapter.merge: true"
+    architecture = config.runs[config.first_run(name)].architecture
+    if architecture is not None:
+        decoder_only = config.architectures[architecture].kind in DECODER_ONLY
+        kind = config.architectures[architecture].kind
+        if run.objective.kind == "span_corruption" and decoder_only:
+            yield f"runs.{name}.objective: span_corruption needs an encoder, which {kind} has not; use causal_lm"
+        if run.objective.kind == "causal_lm" and not decoder_only:
+            yield f"runs.{name}.objective: causal_lm needs a decoder-only model, which {kind} is not; use span_corruption"
+
+
+def _report_errors(config: Config) -> Iterator[str]:
+    for name, report in config.reports.items():
+        yield from _unknown(f"reports.{name}.task", report.task, config.tasks, "task")
+        for run in report.runs:
+            fitting = [other for other, candidate in config.runs.items() if candidate.task == report.task]
+            yield from _unknown(f"reports.{name}.runs", run, fitting, f"run on task {report.task}")
+
+
+def _compute_errors(config: Config) -> Iterator[str]:
+    for run in config.compute.micro_batches:
+        yield from _unknown("compute.micro_batches", run, config.runs, "run")

@@ -1,0 +1,1 @@
+"""Text out of documentation formats: LibreOffice help pages (HTML) and manual pages (roff)."""

@@ -1,0 +1,76 @@
+"""Raw files: fetched or found, checked against their pins, recorded."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tsumugi.corpus.readers import READERS, RawFile
+from tsumugi.errors import TsumugiError
+from tsumugi.provenance import Manifest, file_sha256, read_manifest, write_manifest
+
+
+def fetch_corpus(spec: Mapping[str, Any], folder: Path, output: Path) -> Manifest:
+    """Fetch or find the raw files of a corpus and record them in the manifest ``output``.
+
+    Args:
+        spec: ``reader``, what that reader needs (``packages``, or ``files`` and ``licence``), and ``sha256`` (pins).
+        folder: ``data/{corpus}``; its last part is the corpus's name.
+
+    Raises:
+        TsumugiError: a file is missing, or has not the pinned hash.
+    """
+    started = time.time()
+    corpus = folder.name
+    if spec["reader"] not in READERS:
+        raise TsumugiError(f"corpora.{corpus}.reader: {spec['reader']!r} is none of {', '.join(READERS)}")
+    files = READERS[spec["reader"]].fetch(spec, folder, corpus)
+    _check_pins(spec.get("sha256") or {}, files, corpus)
+    described = [{"file": file.path, "bytes": Path(file.path).stat().st_size, **asdict(file)} for file in files]
+    for entry in described:
+        del entry["path"]
+    return write_manifest(
+        output,
+        kind="fetch_corpus",
+        spec=spec,
+        outputs=[file.path for file in files],
+        results={"files": described, "bytes": sum(entry["bytes"] for entry in described)},
+        started=started,
+    )
+
+
+def _check_pins(pins: Mapping[str, str], files: list[RawFile], corpus: str) -> None:
+    by_name = {Path(file.path).name: file.path for file in files}
+    for name, expected in pins.items():
+        if name not in by_name:
+            raise TsumugiError(
+                f"corpora.{corpus}.sha256: {name} is pinned, but the files are {', '.join(by_name)}; put the pinned file "
+                "into the data folder, or pin what there is now"
+            )
+        found = file_sha256(by_name[name])
+        if found != expected:
+            raise TsumugiError(
+                f"{by_name[name]}: its sha256 is {found}, but corpora.{corpus}.sha256 pins {expected}; "
+                "replace the file, or correct the pin"
+            )
+
+
+def recorded_files(path: str | Path) -> list[RawFile]:
+    """The raw files that :func:`fetch_corpus` recorded, in order.
+
+    Raises:
+        TsumugiError: one of them is gone or has another size.
+    """
+    files = []
+    for entry in read_manifest(path)["results"]["files"]:
+        raw = Path(entry["file"])
+        if not raw.is_file():
+            raise TsumugiError(f"{raw}: missing, though {path} names it; delete {path} and run fetch_corpus again")
+        if raw.stat().st_size != entry["bytes"]:
+            raise TsumugiError(
+                f"{raw}: has {raw.stat().st_size} bytes, but had {entry['bytes']} when {path} was written; "
+                f"restore the file, or delete {path} and run fetch_corpus again"
+            )
+        files.append(RawFile(entry["file"], entry["name"], entry["version"], entry["licence"]))
+    return files

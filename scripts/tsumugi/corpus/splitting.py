@@ -1,0 +1,92 @@
+"""Train, dev and test by a hash of the family's name: adding documents moves none of the others."""
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tsumugi.corpus.families import family_indices
+from tsumugi.corpus.tables import open_writer, read_rows
+from tsumugi.errors import TsumugiError
+from tsumugi.provenance import Manifest, write_manifest
+
+SPLITS = ("train", "dev", "test")
+SPLIT_SCHEMA = pa.schema([("id", pa.string()), ("family", pa.string())])
+
+
+def side_of(family: str, seed: int, ratios: Sequence[int]) -> str:
+    """The split to which a family falls: a 64-bit hash of seed and name, against the ratios' running sum."""
+    digest = hashlib.blake2b(f"{seed}\0{family}".encode(), digest_size=8).digest()
+    point = int.from_bytes(digest, "big") * sum(ratios) >> 64  # in 0 … sum(ratios) - 1, without rounding
+    return next(split for split, edge in zip(SPLITS, accumulate(ratios), strict=True) if point < edge)
+
+
+def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) -> Manifest:
+    """Write ``train.parquet``, ``dev.parquet`` and ``test.parquet`` (id, family) beside the manifest ``output``.
+
+    Args:
+        spec: ``split``: ``ratios``, ``seed``, ``group_by``.
+        shards: the manifests of ``clean_shard``; each has its shard beside it.
+
+    Raises:
+        TsumugiError: a split is empty.
+    """
+    started = time.time()
+    split = spec["split"]
+    tables = [manifest.with_suffix(".parquet") for manifest in shards]
+    documents, families = Counter[str](), Counter[str]()
+    paths = [output.parent / f"{name}.parquet" for name in SPLITS]
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(open_writer(path, SPLIT_SCHEMA)) for name, path in zip(SPLITS, paths, strict=True)
+        }
+        for identifier, family in _families(tables, split["group_by"]):
+            side = side_of(family, split["seed"], split["ratios"])
+            writers[side].write({"id": identifier, "family": family})
+            documents[side] += 1
+            families[family] += 1
+        empty = [name for name in SPLITS if not documents[name]]
+        if empty:
+            raise TsumugiError(
+                f"{output.parent}: no document falls to {' and '.join(empty)} ({documents.total()} documents in "
+                f"{len(families)} families, ratios {split['ratios']}); give the corpus more documents, change "
+                "split.ratios or split.seed, or group by something finer"
+            )
+    return write_manifest(
+        output,
+        kind="split_corpus",
+        spec=spec,
+        inputs=shards,
+        outputs=paths,
+        results={
+            "documents": {name: documents[name] for name in SPLITS},
+            "families": len(families),
+            "documents_in_families": sum(size for size in families.values() if size > 1),
+            "largest_family": max(families.values()),
+        },
+        started=started,
+    )
+
+
+def _families(tables: Sequence[Path], group_by: str | None) -> Iterator[tuple[str, str]]:
+    """(id, name of the family) of every document."""
+    if group_by in {"category", "source"}:
+        yield from ((row["id"], row[group_by]) for table in tables for row in read_rows(table, ["id", group_by]))
+        return
+    identifiers = (row["id"] for table in tables for row in read_rows(table, ["id"]))
+    if group_by is None:
+        yield from ((identifier, identifier) for identifier in identifiers)
+        return
+    ids = list(identifiers)
+    family = family_indices(row["text"] for table in tables for row in read_rows(table, ["text"]))
+    smallest = ids.copy()  # a family is named after its smallest id, whatever the order of the shards
+    for index in np.flatnonzero(family != np.arange(len(ids))).tolist():
+        smallest[family[index]] = min(smallest[family[index]], ids[index])
+    yield from ((identifier, smallest[family[index]]) for index, identifier in enumerate(ids))

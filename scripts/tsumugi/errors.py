@@ -1,0 +1,20 @@
+"""The one exception that a user is meant to read, and the wrapper that every command line goes through."""
+
+import sys
+from collections.abc import Callable
+
+
+class TsumugiError(Exception):
+    """Something the user can mend. The message names the file and the line or key, what was found, and what to do."""
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Run a script's ``main``; print a :class:`TsumugiError` without its traceback and leave with status 1.
+
+    Any other exception is a defect of ours and keeps its traceback.
+    """
+    try:
+        main()
+    except TsumugiError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

@@ -1,0 +1,1 @@
+"""Writing an output for every test document, and what that cost."""

@@ -1,0 +1,69 @@
+"""Make a model from the config, or open one: a finished run, a local directory, or a hub name."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from tsumugi.errors import TsumugiError
+from tsumugi.models import rwkv4, t5
+
+BUILDERS = {"rwkv4": rwkv4.build, "t5": t5.build}
+
+
+def build_model(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Fresh weights for an entry of the config's ``architectures``, sized to the tokenizer."""
+    build = BUILDERS[architecture["kind"]]
+    return build(architecture, len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+
+
+def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a model and its tokenizer from a directory, or from the hub as ``hub:org/name``; safetensors only.
+
+    Raises:
+        TsumugiError: there is no such model, or it holds no safetensors.
+    """
+    name = source.removeprefix("hub:")
+    try:
+        config = AutoConfig.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = _model_class(config).from_pretrained(name, use_safetensors=True, dtype="float32")
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise TsumugiError(
+            f"{source}: no model could be opened there ({first_line}). It needs config.json, a tokenizer and "
+            "model.safetensors; a hub name needs a network or a filled cache (HF_HOME)"
+        ) from error
+    if tokenizer.pad_token_id is None:
+        raise TsumugiError(f"{source}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
+    return model, tokenizer
+
+
+def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in."""
+    directory = Path(directory)
+    adapter = directory / "adapter"
+    if not adapter.is_dir():
+        model, tokenizer = load_pretrained(str(directory))
+        return model.eval(), tokenizer
+    from peft import PeftModel  # heavy, and absent on a machine that only serves plain models
+
+    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    model, _ = load_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(str(directory))
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval(), tokenizer
+
+
+def _model_class(config: Any) -> type:
+    if config.model_type == "rwkv":
+        return rwkv4.Rwkv4ForCausalLM
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM

@@ -1,0 +1,28 @@
+"""T5 (Raffel et al., 2020, arXiv:1910.10683), Transformers' own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import T5Config, T5ForConditionalGeneration
+
+
+def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, eos: int) -> T5ForConditionalGeneration:
+    """A model with fresh weights from the config's ``t5`` architecture (version 1.1: gated GELU)."""
+    return T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=vocab_size,
+            d_model=architecture["d_model"],
+            d_kv=architecture["d_kv"],
+            d_ff=architecture["d_ff"],
+            num_layers=architecture["num_layers"],
+            num_decoder_layers=architecture["num_decoder_layers"],
+            num_heads=architecture["num_heads"],
+            dropout_rate=architecture["dropout_rate"],
+            tie_word_embeddings=architecture["tie_embeddings"],
+            feed_forward_proj="gated-gelu",
+            pad_token_id=pad,
+            bos_token_id=bos,
+            eos_token_id=eos,
+            decoder_start_token_id=pad,
+        )
+    )

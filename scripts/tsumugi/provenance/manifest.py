@@ -1,0 +1,157 @@
+"""The manifest beside a result.
+
+It has two halves. What the result *is* (kind, spec, inputs, outputs) is hashed into its ``identity``; how it came about
+(``execution``: when, where, how fast, with which code) is recorded but not hashed, so that making the same thing again
+gives the same identity. A manifest names its inputs by the identity of their manifests, which makes a chain down to the
+raw files. Paths are relative to the working folder.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import tsumugi
+from tsumugi.atomic import write_json
+from tsumugi.errors import TsumugiError
+
+Manifest = dict[str, Any]
+HASHED = ("kind", "spec", "inputs", "outputs")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sentencepiece",
+    "peft",
+    "safetensors",
+    "numpy",
+    "pyarrow",
+    "snakemake",
+)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what the result is: canonical JSON of the hashed half of its manifest."""
+    text = json.dumps({key: manifest[key] for key in HASHED}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_manifest(
+    path: str | Path,
+    *,
+    kind: str,
+    spec: Mapping[str, Any],
+    inputs: Iterable[str | Path] = (),
+    outputs: Iterable[str | Path] = (),
+    temporary: Iterable[str | Path] = (),
+    records: Iterable[str | Path] = (),
+    results: Mapping[str, Any] | None = None,
+    execution: Mapping[str, Any] | None = None,
+    started: float | None = None,
+) -> Manifest:
+    """Hash the outputs and write the manifest, last of all, atomically.
+
+    Args:
+        kind: the rule that made the result, e.g. ``train_tokenizer``.
+        spec: what decided the result, as plain JSON.
+        inputs: manifests of what was read. They are named by identity.
+        outputs: files that were written; hashed here.
+        temporary: outputs that the workflow removes once they have been used.
+        records: files that tell how the result came about (a log with times in it); verified, but not hashed into
+            the identity.
+        results: figures to be kept beside the result (counts, losses); not hashed.
+        execution: what only tells where and how fast (micro-batch, device, peak memory); not hashed.
+        started: ``time.time()`` at the start, for the wall time.
+    """
+    manifest: Manifest = {
+        "kind": kind,
+        "spec": dict(spec),
+        "inputs": {os.path.relpath(p): identity(read_manifest(p)) for p in sorted(map(str, inputs))},
+        "outputs": {os.path.relpath(p): _describe_file(p) for p in sorted(map(str, [*outputs]))},
+    }
+    for p in sorted(map(str, temporary)):
+        manifest["outputs"][os.path.relpath(p)] = _describe_file(p) | {"temporary": True}
+    manifest["records"] = {os.path.relpath(p): _describe_file(p) for p in sorted(map(str, records))}
+    now = time.time()
+    manifest["results"] = dict(results or {})
+    manifest["execution"] = {
+        "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        **({"wall_seconds": round(now - started, 3)} if started is not None else {}),
+        "host": platform.node(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "code": _code(),
+        "packages": _packages(),
+        **(execution or {}),
+    }
+    write_json(path, manifest)
+    return manifest
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Read a manifest and check that it is one.
+
+    Raises:
+        TsumugiError: the file is missing, not JSON, or lacks a key.
+    """
+    try:
+        manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TsumugiError(
+            f"{path}: the manifest cannot be read ({error.strerror}); run the rule that makes it"
+        ) from None
+    except ValueError as error:
+        raise TsumugiError(f"{path}: not a manifest ({error}); delete it and run the rule that makes it") from None
+    missing = [key for key in HASHED if not isinstance(manifest, dict) or key not in manifest]
+    if missing:
+        raise TsumugiError(
+            f"{path}: not a manifest (no {', '.join(missing)}); delete it and run the rule that makes it"
+        )
+    return manifest
+
+
+def _describe_file(path: str) -> dict[str, Any]:
+    return {"sha256": file_sha256(path), "bytes": os.path.getsize(path)}
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _code() -> dict[str, Any]:
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None  # a copy without its history: the version alone has to do
+        return done.stdout.strip()
+
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "version": tsumugi.__version__,
+        "commit": git("rev-parse", "HEAD"),
+        "clean": None if status is None else not status,
+    }

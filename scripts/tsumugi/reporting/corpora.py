@@ -1,0 +1,155 @@
+"""Tables about the corpora and the tokenizers, whatever figures their stages recorded."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tsumugi.provenance import read_manifest
+from tsumugi.reporting import inputs
+from tsumugi.reporting.tables import Column, Table
+
+MANY = 14  # rows of a table on the page; the rest is in the CSV
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class CorpusData:
+    """One corpus: a long table for the CSV, short ones for the page, the raw files, and the overlap of test with train."""
+
+    name: str
+    all_figures: Table
+    tables: list[Table]
+    raw: Table
+    overlap: float | None
+
+
+def load_corpus(name: str) -> CorpusData:
+    """Read what the corpus stage recorded.
+
+    Raises:
+        TsumugiError: a manifest is missing; it is named.
+    """
+    raw, stats, overlap = (read_manifest(inputs.corpus(name, what)) for what in ("raw", "stats", "overlap"))
+    figures = stats.get("results", {})
+    rows = [{"section": ".".join(path[:-1]), "item": path[-1], "value": value} for path, value in _leaves(figures)]
+    columns = (Column("section", "section"), Column("item", "item"), Column("value", "value", "count"))
+    return CorpusData(
+        name,
+        Table(f"corpus.{name}", f"All figures of the corpus {name}.", columns, rows),
+        list(figure_tables(figures)),
+        _raw_files(raw),
+        test_overlap(overlap.get("results", {})),
+    )
+
+
+def test_overlap(results: Mapping[str, Any]) -> float | None:
+    """The share of test windows that also stand in train, between 0 and 1."""
+    for key in ("share", "overall", "overlap"):
+        value = results.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("share")
+        if isinstance(value, int | float):
+            return float(value)
+    return None
+
+
+def _raw_files(manifest: Mapping[str, Any]) -> Table:
+    described = manifest.get("results", {})
+    listed = described if isinstance(described, list) else described.get("files", [])
+    about = {str(entry.get("file", "")).rsplit("/", 1)[-1]: entry for entry in listed if isinstance(entry, Mapping)}
+    rows = []
+    for path, output in manifest["outputs"].items():
+        entry = about.get(path.rsplit("/", 1)[-1], {})
+        rows.append(
+            {
+                "file": path,
+                "version": entry.get("version"),
+                "licence": entry.get("licence"),
+                "url": entry.get("url"),
+                "bytes": output["bytes"],
+                "sha256": output["sha256"],
+            }
+        )
+    columns = (
+        Column("file", "file"),
+        Column("version", "version"),
+        Column("licence", "licence"),
+        Column("bytes", "size", "bytes"),
+        Column("sha256", "sha256"),
+    )
+    return Table("raw", "Raw files.", columns, rows)
+
+
+def figure_tables(figures: Mapping[str, Any]) -> Iterator[Table]:
+    """Nested figures as tables: single values together, a mapping as two columns, a mapping of mappings as a matrix."""
+    single = {key: value for key, value in figures.items() if isinstance(value, Scalar)}
+    if single:
+        yield _two_columns("totals", single)
+    for key, value in figures.items():
+        if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+            yield _matrix(key, {str(entry.get("step", entry.get("name", i))): entry for i, entry in enumerate(value)})
+        elif isinstance(value, Mapping) and value:
+            if all(isinstance(entry, Scalar) for entry in value.values()):
+                yield _two_columns(key, value)
+            elif all(isinstance(entry, Mapping) for entry in value.values()):
+                yield _matrix(key, value)
+
+
+def _kind(value: Any) -> Any:
+    """A float that a person can read."""
+    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else value
+
+
+def _two_columns(name: str, values: Mapping[str, Any]) -> Table:
+    ordered = list(values.items())
+    rows = [{"item": _words(key), "value": _kind(value)} for key, value in ordered[:MANY]]
+    notes = (f"{len(ordered) - MANY} more in the CSV.",) if len(ordered) > MANY else ()
+    columns = (Column("item", _words(name)), Column("value", "", "count"))
+    return Table(name, _words(name), columns, rows, notes)
+
+
+def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
+    keys = dict.fromkeys(
+        key for entry in values.values() for key, cell in entry.items() if isinstance(cell, Scalar) and cell != entry
+    )
+    rows = [
+        {"item": _words(item), **{key: _kind(entry.get(key)) for key in keys}} for item, entry in list(values.items())[:MANY]
+    ]
+    notes = (f"{len(values) - MANY} more in the CSV.",) if len(values) > MANY else ()
+    columns = (Column("item", _words(name)), *(Column(key, _words(key), "count") for key in keys))
+    return Table(name, _words(name), columns, rows, notes)
+
+
+def _words(key: str) -> str:
+    return str(key).replace("_", " ")
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Scalar]]:
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _leaves(entry, (*path, str(key)))
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _leaves(entry, (*path, str(index)))
+    else:
+        yield path or ("",), value
+
+
+def tokenizer_table(tokenizers: list[str]) -> Table:
+    """Fertility: a row for each tokenizer on each corpus."""
+    rows = []
+    for name in tokenizers:
+        for corpus, found in read_manifest(inputs.fertility(name)).get("results", {}).get("corpora", {}).items():
+            rows.append({"tokenizer": name, "corpus": corpus, **found})
+    columns = (
+        Column("tokenizer", "tokenizer"),
+        Column("corpus", "corpus (test split)"),
+        Column("documents", "documents", "count"),
+        Column("characters", "characters", "count"),
+        Column("tokens", "tokens", "count"),
+        Column("tokens_per_character", "tokens per character", "number", 3),
+        Column("tokens_per_byte", "tokens per byte", "number", 3),
+        Column("unknown_share", "unknown", "share"),
+        Column("byte_share", "single bytes", "share", hint="tokens that stand for one byte of a rare character"),
+    )
+    return Table("tokenizers", "How finely each tokenizer cuts text that it was not trained on.", columns, rows)

@@ -1,0 +1,121 @@
+"""The measures of the comparison: their names, how to read them, and the per-document columns that they come from."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of the main table.
+
+    ``form`` says how documents are summed up: ``mean`` of one column; ``ratio`` of the sums of two (such as bits per
+    byte); ``gain``: (sum of the first - sum of the second) / sum of the third.
+    """
+
+    key: str
+    label: str
+    digits: int
+    better: Literal["lower", "higher", "near one"]
+    meaning: str
+    form: Literal["mean", "ratio", "gain"]
+    columns: tuple[str, ...]
+
+
+BITS_PER_BYTE = Metric(
+    "bits_per_byte",
+    "bits per byte",
+    3,
+    "lower",
+    "How badly the model predicts the reference text under its own title, per UTF-8 byte; comparable between tokenizers.",
+    "ratio",
+    ("bits_own", "bytes"),
+)
+TITLE_GAIN = Metric(
+    "title_gain",
+    "title gain",
+    4,
+    "higher",
+    "Bits per byte that the right title saves against the title of any other test document.",
+    "gain",
+    ("bits_other", "bits_own", "bytes"),
+)
+TITLE_GAIN_CATEGORY = Metric(
+    "title_gain_same_category",
+    "title gain, same category",
+    4,
+    "higher",
+    "The same against the title of another document of the same category: what the title tells beyond the kind of text.",
+    "gain",
+    ("bits_same_category", "bits_own", "bytes"),
+)
+METRICS = (
+    BITS_PER_BYTE,
+    TITLE_GAIN,
+    TITLE_GAIN_CATEGORY,
+    Metric(
+        "chrf", "chrF", 2, "higher", "Character n-grams shared with the reference (0 to 100, sacrebleu).", "mean", ("chrf",)
+    ),
+    Metric(
+        "rouge_l",
+        "ROUGE-L",
+        3,
+        "higher",
+        "Longest common subsequence of characters with the reference (F measure, 0 to 1).",
+        "mean",
+        ("rouge_l",),
+    ),
+    Metric(
+        "title_words",
+        "title word uptake",
+        3,
+        "higher",
+        "Share of the title's content words that stand in the scored part of the text (0 to 1).",
+        "mean",
+        ("title_words",),
+    ),
+    Metric(
+        "distinct_2",
+        "distinct-2",
+        3,
+        "higher",
+        "Different character pairs over all character pairs of a text (0 to 1); low means monotonous.",
+        "mean",
+        ("distinct_2",),
+    ),
+    Metric(
+        "repeated_8grams",
+        "repeated 8-grams",
+        3,
+        "lower",
+        "Share of 8-character windows that stood in the same text before (0 to 1).",
+        "mean",
+        ("repeated_8grams",),
+    ),
+    Metric(
+        "length_ratio",
+        "length ratio",
+        2,
+        "near one",
+        "Characters of the text over those of the reference that fit into the task's output limit.",
+        "mean",
+        ("length_ratio",),
+    ),
+)
+ORDERS = (1, 2, 3)
+
+
+REFERENCE_COLUMNS = {  # the same measured on the original texts: what a good text would reach
+    "title_words": "title_words_reference",
+    "distinct_2": "distinct_2_reference",
+    "repeated_8grams": "repeated_8grams_reference",
+}
+
+
+def with_columns(metric: Metric, *columns: str) -> Metric:
+    """The same measure from other columns."""
+    return replace(metric, columns=columns)
+
+
+def baseline_metric(order: int) -> Metric:
+    """Bits per byte of the counted n-gram of ``order``, from the columns of the baselines' table."""
+    return with_columns(BITS_PER_BYTE, f"bits_{order}", "bytes")

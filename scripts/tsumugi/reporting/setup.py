@@ -1,0 +1,91 @@
+"""What differs between the compared runs, beside the architecture: read from the configuration and the manifests."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tsumugi.reporting.data import ReportData, RunData
+from tsumugi.reporting.inputs import Spec, run_chain
+from tsumugi.reporting.tables import MISSING, Column, Table
+
+
+def setup_table(spec: Spec, report: ReportData) -> Table:
+    """A row for each property, a column for each run; ``differs`` marks what is not the same for all."""
+    properties = {run.name: _properties(spec, report, run) for run in report.runs}
+    keys = dict.fromkeys(key for found in properties.values() for key in found)
+    rows = []
+    for key in keys:
+        values = {f"run:{name}": found.get(key, MISSING) for name, found in properties.items()}
+        rows.append({"property": key, **values, "differs": "yes" if len(set(values.values())) > 1 else "no"})
+    rows.sort(key=lambda row: row["differs"] == "no")
+    columns = (
+        Column("property", "property"),
+        *(Column(f"run:{run.name}", run.name) for run in report.runs),
+        Column("differs", "differs"),
+    )
+    caption = "What the compared runs have in common and what not. A difference in results can come from any row that differs."
+    return Table(f"{report.name}.setup", caption, columns, rows)
+
+
+def _properties(spec: Spec, report: ReportData, run: RunData) -> dict[str, str]:
+    settings = spec["runs"][run.name]
+    chain = run_chain(spec, run.name)
+    found = {
+        "architecture": _architecture(spec["runs"][chain[-1]]),
+        "starts from": " ← ".join(chain[1:]) or "random weights",
+        "tokenizer": settings["tokenizer"] or MISSING,
+    }
+    origin = spec["runs"][chain[-1]]["init_from"]
+    if origin is not None:
+        found["starts from"] = " ← ".join([*chain[1:], origin])
+    stages = run.repetitions[0].stages
+    for position, name in enumerate(chain):
+        what = "fine-tuning" if position == 0 else ("pretraining" if len(chain) == 2 else f"pretraining {position}")
+        results = stages[position].manifest.get("results", {})
+        found |= {f"{what}: {key}": value for key, value in _stage(spec["runs"][name], results).items()}
+    prompts = report.settings["task_settings"]["prompts"]
+    found["prompt"] = prompts.get(settings["prompt"], MISSING) if settings["prompt"] else MISSING
+    found["seeds"] = ", ".join(map(str, settings["seeds"]))
+    return found
+
+
+def _architecture(settings: Mapping[str, Any]) -> str:
+    if settings["architecture"] is None:
+        return MISSING
+    return ", ".join(f"{key} {value}" if key != "kind" else str(value) for key, value in settings["architecture"].items())
+
+
+def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, str]:
+    recipe = settings["recipe"]
+    parameters, trainable = results.get("parameters"), results.get("trainable_parameters")
+    share = f"{100 * trainable / parameters:.1f} %" if parameters and trainable is not None else MISSING
+    batch = f"{recipe['global_batch']} examples"
+    tokens = results.get("tokens_seen")
+    found = {
+        "objective": _with_settings(settings["objective"], "kind"),
+        "what is trained": _adapter(settings["adapter"]),
+        "trained share of parameters": share,
+        "learning rate": f"{recipe['learning_rate']:g}, {recipe['schedule']}, warm-up {recipe['warmup']}",
+        "optimizer": (
+            f"{recipe['optimizer']}, betas {recipe['betas'][0]:g} and {recipe['betas'][1]:g}, eps {recipe['eps']:g}, "
+            f"weight decay {recipe['weight_decay']:g}, clip {recipe['clip'] if recipe['clip'] is not None else 'none'}"
+        ),
+        "steps": f"{recipe['steps']}",
+        "global batch": batch,
+        "tokens seen": f"{tokens:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if tokens is not None else MISSING,
+    }
+    if settings["task"] is None:
+        found["context"] = f"{recipe['context']} tokens"
+        found["corpora"] = ", ".join(f"{name} × {weight:g}" for name, weight in (settings["corpora"] or {}).items())
+    return found
+
+
+def _adapter(adapter: Mapping[str, Any] | None) -> str:
+    if adapter is None:
+        return "all weights"
+    lora = adapter["lora"]
+    return f"LoRA adapter, r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}"
+
+
+def _with_settings(settings: Mapping[str, Any], first: str) -> str:
+    rest = [f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items() if key != first]
+    return ", ".join([str(settings[first]).replace("_", " "), *rest])

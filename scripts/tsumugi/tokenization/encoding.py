@@ -1,0 +1,57 @@
+"""The encoding of a document: its lines one by one, each with its line end, and the end token behind the last."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+from typing import TypeVar
+
+from transformers import PreTrainedTokenizerBase
+
+Key = TypeVar("Key")
+_LINES_AT_ONCE = 4096
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Cut ``text`` behind every ``\n``; joined, the lines are the text again. Other line separators cut nothing."""
+    *lines, last = text.split("\n")
+    return [f"{line}\n" for line in lines] + ([last] if last else [])
+
+
+def encode_lines(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> list[list[int]]:
+    """Token ids of each line without special tokens, as ``prompts.encode_text`` gives them, but many at once."""
+    if not lines:
+        return []
+    if not tokenizer.is_fast:
+        return [tokenizer.encode(line, add_special_tokens=False) for line in lines]
+    backend = tokenizer.backend_tokenizer
+    backend.encode_special_tokens = tokenizer.split_special_tokens
+    return [encoding.ids for encoding in backend.encode_batch_fast(lines, add_special_tokens=False)]
+
+
+def encode_documents(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterable[tuple[Key, str]]
+) -> Iterator[tuple[Key, str, list[list[int]]]]:
+    """Encode (key, text) pairs in a stream, as many together as make a good batch.
+
+    Yields:
+        (key, text, sequences): the token ids of the text's lines, the end token behind those of the last one.
+    """
+    for batch in _batches(documents):
+        lines = [lines_of(text) for _, text in batch]
+        encoded = iter(encode_lines(tokenizer, list(chain.from_iterable(lines))))
+        for (key, text), its_lines in zip(batch, lines, strict=True):
+            sequences = list(islice(encoded, len(its_lines))) or [[]]
+            sequences[-1] = [*sequences[-1], tokenizer.eos_token_id]
+            yield key, text, sequences
+
+
+def _batches(documents: Iterable[tuple[Key, str]]) -> Iterator[list[tuple[Key, str]]]:
+    batch: list[tuple[Key, str]] = []
+    lines = 0
+    for key, text in documents:
+        batch.append((key, text))
+        lines += text.count("\n") + 1
+        if lines >= _LINES_AT_ONCE:
+            yield batch
+            batch, lines = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,51 @@
+"""How finely a tokenizer cuts text that it was not trained on."""
+
+from collections import Counter
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from tsumugi.tokenization.clean_corpus import CleanCorpus
+from tsumugi.tokenization.encoding import encode_documents
+from tsumugi.tokenization.special_tokens import BYTES
+
+LINE_END = BYTES[ord("\n")]
+
+
+def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str = "test") -> dict[str, Any]:
+    """Count the tokens of a split, the end tokens of documents left out.
+
+    Returns:
+        Counts (documents, characters, bytes, tokens), ``tokens_per_character`` (the fertility), ``tokens_per_byte``,
+        ``characters_per_token``, ``unknown_share`` and ``byte_share``: tokens that stand for one byte of a character
+        without a piece of its own. Line ends, which are always one byte token, do not count as such. The ratios are
+        None where the split holds no text.
+    """
+    documents = characters = size = 0
+    found: Counter[int] = Counter()
+    for shard in corpus.shards():
+        for _, text, sequences in encode_documents(tokenizer, corpus.texts(shard, [split])):
+            documents += 1
+            characters += len(text)
+            size += len(text.encode())
+            for sequence in sequences:
+                found.update(sequence)
+    tokens = found.total() - documents
+    vocabulary = tokenizer.get_vocab()
+    bytes_found = sum(found[vocabulary[piece]] for piece in BYTES if piece in vocabulary and piece != LINE_END)
+    return {
+        "split": split,
+        "documents": documents,
+        "characters": characters,
+        "bytes": size,
+        "tokens": tokens,
+        "tokens_per_character": _ratio(tokens, characters),
+        "tokens_per_byte": _ratio(tokens, size),
+        "characters_per_token": _ratio(characters, tokens),
+        "unknown_share": _ratio(found[tokenizer.unk_token_id], tokens),
+        "byte_share": _ratio(bytes_found, tokens),
+    }
+
+
+def _ratio(count: int, total: int) -> float | None:
+    return count / total if total else None

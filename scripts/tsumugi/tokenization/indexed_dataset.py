@@ -1,0 +1,182 @@
+"""Token files in Megatron's ``MMIDIDX`` version 1: a flat ``.bin`` of ids, and an ``.idx`` that says where what lies.
+
+Layout of the ``.idx``, little-endian: 9 bytes ``MMIDIDX\\0\\0``; uint64 version; uint8 code of the ids' type; uint64
+number of sequences; uint64 length of the document index; int32 tokens of each sequence; int64 offset of each sequence
+in the ``.bin``, in bytes; int64 document index: the first sequence of each document, and the number of sequences.
+Source: ``megatron/core/datasets/indexed_dataset.py`` of Megatron-LM.
+"""
+
+import struct
+from array import array
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from tsumugi.atomic import atomic_path
+from tsumugi.errors import TsumugiError
+
+MAGIC = b"MMIDIDX\x00\x00"
+VERSION = 1
+TYPE_CODES = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
+_HEADER = struct.Struct("<9sQBQQ")
+
+
+def token_type(vocab_size: int) -> np.dtype:
+    """The smaller type that holds every id below ``vocab_size``."""
+    return np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<i4")
+
+
+def index_path(prefix: str | Path) -> Path:
+    """The ``.idx`` of a pair of token files."""
+    return Path(f"{prefix}.idx")
+
+
+def token_path(prefix: str | Path) -> Path:
+    """The ``.bin`` of a pair of token files."""
+    return Path(f"{prefix}.bin")
+
+
+class IndexedDatasetWriter:
+    """Writes a pair of token files, document by document; both appear when the ``with`` block ends well, or neither.
+
+    Args:
+        prefix: path of the files without ``.bin`` and ``.idx``.
+        vocab_size: every id must be below it; it decides between uint16 and int32.
+    """
+
+    def __init__(self, prefix: str | Path, vocab_size: int) -> None:
+        self._prefix = prefix
+        self._vocab_size = vocab_size
+        self._type = token_type(vocab_size)
+        self._sizes = array("i")
+        self._documents = array("q", [0])
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "IndexedDatasetWriter":
+        with ExitStack() as stack:
+            index = stack.enter_context(atomic_path(index_path(self._prefix)))
+            self._index = stack.enter_context(open(index, "wb"))
+            tokens = stack.enter_context(atomic_path(token_path(self._prefix)))
+            self._tokens = stack.enter_context(open(tokens, "wb"))
+            self._stack = stack.pop_all()
+        return self
+
+    def add_document(self, sequences: Sequence[Sequence[int] | np.ndarray]) -> None:
+        """Append a document: the ids of each of its sequences.
+
+        Raises:
+            TsumugiError: an id is negative or not below ``vocab_size``, or there is no sequence.
+        """
+        if not sequences:
+            raise TsumugiError(f"{token_path(self._prefix)}: document {len(self._documents) - 1} has no sequence")
+        tokens = np.fromiter(chain.from_iterable(sequences), np.int64)
+        if tokens.size and (tokens.min() < 0 or tokens.max() >= self._vocab_size):
+            bad = int(tokens[(tokens < 0) | (tokens >= self._vocab_size)][0])
+            raise TsumugiError(
+                f"{token_path(self._prefix)}: document {len(self._documents) - 1} has the token id {bad}, but the "
+                f"vocabulary has {self._vocab_size} ids; give the tokenizer's full size, added tokens included"
+            )
+        self._tokens.write(tokens.astype(self._type).tobytes())
+        self._sizes.extend(map(len, sequences))
+        self._documents.append(len(self._sizes))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            with self._stack:
+                self._write_index()
+        else:
+            self._stack.__exit__(kind, error, trace)
+
+    def _write_index(self) -> None:
+        code = next(code for code, dtype in TYPE_CODES.items() if dtype == self._type)
+        sizes = np.array(self._sizes, "<i4")
+        ends = np.cumsum(sizes, dtype="<i8") * self._type.itemsize
+        pointers = ends - sizes.astype("<i8") * self._type.itemsize
+        self._index.write(_HEADER.pack(MAGIC, VERSION, code, len(sizes), len(self._documents)))
+        self._index.write(sizes.tobytes())
+        self._index.write(pointers.astype("<i8").tobytes())
+        self._index.write(np.array(self._documents, "<i8").tobytes())
+
+
+class IndexedDataset:
+    """Reads a pair of token files through memory maps: opening costs no memory, whatever their size.
+
+    Attributes:
+        tokens: (number of tokens,) all ids, one after the other; uint16 or int32.
+        sizes: (number of sequences,) int32, tokens of each.
+        pointers: (number of sequences,) int64, where each begins in the ``.bin``, in bytes.
+        doc_idx: (number of documents + 1,) int64; document d is the sequences ``doc_idx[d]`` to ``doc_idx[d + 1]``.
+
+    Raises:
+        TsumugiError: a file is missing, cut off, or not of this format.
+    """
+
+    def __init__(self, prefix: str | Path) -> None:
+        path = index_path(prefix)
+        dtype, sequences, documents = _read_header(path)
+        maps, offset = [], _HEADER.size
+        for kind, count in (("<i4", sequences), ("<i8", sequences), ("<i8", documents)):
+            maps.append(_map(path, np.dtype(kind), offset, count))
+            offset += count * np.dtype(kind).itemsize
+        self.sizes, self.pointers, self.doc_idx = maps
+        count = int(self.sizes.sum(dtype=np.int64))
+        self._check_size(token_path(prefix), count * dtype.itemsize, path)
+        self.tokens = _map(token_path(prefix), dtype, 0, count)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Token ids of sequence ``i``, a view into the file. IndexError beyond the ends."""
+        start = int(self.pointers[i]) // self.tokens.itemsize
+        return self.tokens[start : start + int(self.sizes[i])]
+
+    @property
+    def documents(self) -> int:
+        """Number of documents."""
+        return len(self.doc_idx) - 1
+
+    @staticmethod
+    def _check_size(path: Path, expected: int, index: Path) -> None:
+        if not path.exists():
+            raise TsumugiError(f"{path}: missing, though {index} is there; run the encoding again")
+        if path.stat().st_size != expected:
+            raise TsumugiError(
+                f"{path}: has {path.stat().st_size} bytes, {index} says {expected}; delete both and encode again"
+            )
+
+
+def _read_header(path: Path) -> tuple[np.dtype, int, int]:
+    try:
+        with open(path, "rb") as file:
+            header = file.read(_HEADER.size)
+    except OSError as error:
+        raise TsumugiError(f"{path}: cannot be read ({error.strerror}); run the encoding that makes it") from None
+    if not header.startswith(MAGIC):
+        raise TsumugiError(f"{path}: is no token index (it begins with {header[:9]!r}, not {MAGIC!r})")
+    if len(header) < _HEADER.size:
+        raise TsumugiError(f"{path}: is cut off after {len(header)} bytes; delete it and encode again")
+    _, version, code, sequences, documents = _HEADER.unpack(header)
+    if version != VERSION:
+        raise TsumugiError(f"{path}: is a token index of version {version}; this reads version {VERSION}")
+    if code not in TYPE_CODES:
+        known = ", ".join(f"{code} ({dtype.name})" for code, dtype in TYPE_CODES.items())
+        raise TsumugiError(f"{path}: holds ids of type {code}; this reads {known}")
+    expected = _HEADER.size + 12 * sequences + 8 * documents
+    if path.stat().st_size != expected:
+        raise TsumugiError(
+            f"{path}: has {path.stat().st_size} bytes, its header says {expected}; delete it and encode again"
+        )
+    return TYPE_CODES[code], sequences, documents
+
+
+def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
+    if count == 0:  # an empty file cannot be mapped
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype, mode="r", offset=offset, shape=(count,))

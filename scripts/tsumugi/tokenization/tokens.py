@@ -1,0 +1,41 @@
+"""Turns a clean shard into token files for training."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from tsumugi.tokenization.clean_corpus import CleanCorpus
+from tsumugi.tokenization.encoding import encode_documents
+from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
+
+ENCODED_SPLITS = ("train", "dev")  # a test document never becomes a token file
+
+
+def encode_shard(
+    corpus: CleanCorpus, shard: str, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> dict[str, dict[str, int]]:
+    """Write ``folder/{train,dev}/{shard}.bin`` and ``.idx``; a line is a sequence, an end token ends each document.
+
+    Returns:
+        For each split its documents, tokens (end tokens included), bytes, characters and unknown tokens.
+
+    Raises:
+        TsumugiError: a file of the corpus is missing or broken.
+    """
+    kinds = ("documents", "tokens", "bytes", "characters", "unknown")
+    counts = {split: dict.fromkeys(kinds, 0) for split in ENCODED_SPLITS}
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(IndexedDatasetWriter(folder / split / shard, len(tokenizer)))
+            for split in ENCODED_SPLITS
+        }
+        for split, text, sequences in encode_documents(tokenizer, corpus.texts(shard, ENCODED_SPLITS)):
+            writers[split].add_document(sequences)
+            count = counts[split]
+            count["documents"] += 1
+            count["tokens"] += sum(map(len, sequences))
+            count["bytes"] += len(text.encode())
+            count["characters"] += len(text)
+            count["unknown"] += sum(sequence.count(tokenizer.unk_token_id) for sequence in sequences)
+    return counts

@@ -1,0 +1,34 @@
+"""SIGTERM and Ctrl-C: remembered, and acted on between two steps."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopRequest:
+    """Which signal asked for a stop, if one did."""
+
+    signal_name: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.signal_name is not None
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Within the block, SIGTERM and SIGINT only set the yielded flag; a second one acts as usual."""
+    request = StopRequest()
+    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def remember(number: int, _: FrameType | None) -> None:
+        request.signal_name = signal.Signals(number).name
+        signal.signal(number, old[number])
+
+    for number in old:
+        signal.signal(number, remember)
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

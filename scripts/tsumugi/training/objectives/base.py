@@ -1,0 +1,105 @@
+"""What every objective has in common: examples, and batches made of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from tsumugi.training.sampler import Draw
+
+IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Transformers
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids in, and the id wanted at every output position (``IGNORED`` where none is).
+
+    Decoder-only: ``labels[i]`` is what should follow ``inputs[i]``. Encoder-decoder: ``inputs`` go to the encoder,
+    ``labels`` are what the decoder writes.
+    """
+
+    inputs: Sequence[int]
+    labels: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded tensors: keyword arguments of the model, and labels (B, T)."""
+
+    model_inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.model_inputs.items()}
+        return Batch(moved, self.labels.to(device, non_blocking=True))
+
+
+class Objective(ABC):
+    """Examples of the train and dev splits.
+
+    Attributes:
+        sizes, weights: training examples of each corpus, and how often an epoch passes through it.
+        dev_size: examples of the dev split.
+        dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
+    """
+
+    sizes: list[int]
+    weights: list[float]
+    dev_size: int
+    dev_bytes_per_token: float | None = None
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        data: Sequence[Path],
+        tokenizer: PreTrainedTokenizerBase,
+        is_encoder_decoder: bool,
+        seed: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.is_encoder_decoder = is_encoder_decoder
+        self.seed = seed
+        self.open(spec, data)
+
+    @abstractmethod
+    def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
+        """Map the token files and set the attributes."""
+
+    @abstractmethod
+    def example(self, draw: Draw) -> Example:
+        """A training example; any randomness in it is a function of (seed, draw)."""
+
+    @abstractmethod
+    def dev_example(self, index: int) -> Example:
+        """An example of the dev split, always the same one."""
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Pad examples on the right to the longest of them.
+
+        A decoder-only model gets no mask: nothing looks ahead, so padding on the right changes no real position.
+        """
+        pad = self.tokenizer.pad_token_id
+        inputs = _pad([example.inputs for example in examples], pad)
+        labels = _pad([example.labels for example in examples], IGNORED)
+        if not self.is_encoder_decoder:
+            return Batch({"input_ids": inputs}, labels)
+        lengths = torch.tensor([len(example.inputs) for example in examples])
+        shifted = torch.cat([torch.full((len(examples), 1), pad), labels[:, :-1]], dim=1).clamp(min=0)
+        return Batch(
+            {
+                "input_ids": inputs,
+                "attention_mask": (torch.arange(inputs.size(1)) < lengths[:, None]).long(),
+                "decoder_input_ids": shifted,  # T5 starts from the padding token; so do its kin
+            },
+            labels,
+        )
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    tensors = [torch.as_tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -1,0 +1,86 @@
+"""Predict dropped spans behind sentinels (Raffel et al., 2020, arXiv:1910.10683, section 3.1.4)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsumugi.errors import TsumugiError
+from tsumugi.training.objectives.base import Example, Objective
+from tsumugi.training.permutation import mix
+from tsumugi.training.sampler import Draw
+from tsumugi.training.windows import open_corpora
+
+DEV_TURN = 1 << 32  # the dev split's noise is its own, and always the same
+
+
+class SpanCorruption(Objective):
+    """Windows of the token stream with spans replaced by sentinels; the decoder writes sentinels and spans."""
+
+    def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
+        """Map the token files of every corpus, and check that there are sentinels enough."""
+        self.length = spec["recipe"]["context"]
+        self.density = spec["objective"]["noise_density"]
+        self.span_length = spec["objective"]["mean_span_length"]
+        self.sentinels = self.tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)])
+        spans = count_spans(self.length, self.density, self.span_length)[1]
+        if spans > len(self.sentinels):
+            raise TsumugiError(
+                f"objective span_corruption: a context of {self.length} tokens gives {spans} spans, but there are "
+                f"{len(self.sentinels)} sentinels; lower recipe.context or noise_density, or raise mean_span_length"
+            )
+        self.train, self.dev = open_corpora(spec["corpora"], data, self.length)
+        self.sizes = [len(windows) for windows in self.train]
+        self.weights = list(spec["corpora"].values())
+        self.dev_size = sum(len(windows) for windows in self.dev)
+
+    def example(self, draw: Draw) -> Example:
+        """One window, with noise that is a function of (seed, corpus, index, turn)."""
+        return self._corrupt(self.train[draw.corpus][draw.index], mix(self.seed, draw.corpus, draw.index, draw.turn))
+
+    def dev_example(self, index: int) -> Example:
+        """One window; the noise does not depend on the run's seed, so that every seed is measured on the same."""
+        place = index
+        for windows in self.dev:
+            if place < len(windows):
+                return self._corrupt(windows[place], mix(DEV_TURN, index))
+            place -= len(windows)
+        raise IndexError(index)
+
+    def _corrupt(self, window: np.ndarray, seed: int) -> Example:
+        tokens = window[: self.length]
+        starts, ends = noise_spans(self.length, self.density, self.span_length, np.random.default_rng(seed))
+        inputs: list[int] = []
+        labels: list[int] = []
+        kept_from = 0
+        for sentinel, start, end in zip(self.sentinels, starts, ends, strict=False):
+            inputs += [*tokens[kept_from:start], sentinel]
+            labels += [sentinel, *tokens[start:end]]
+            kept_from = end
+        eos = self.tokenizer.eos_token_id
+        return Example(inputs=[*inputs, *tokens[kept_from:], eos], labels=[*labels, eos])
+
+
+def count_spans(length: int, density: float, span_length: float) -> tuple[int, int]:
+    """How many tokens are noise, and in how many spans, for a window of ``length`` tokens."""
+    noise = min(max(round(length * density), 1), length - 1)
+    spans = min(max(round(noise / span_length), 1), noise, length - noise)
+    return noise, spans
+
+
+def noise_spans(
+    length: int, density: float, span_length: float, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of the noise spans; kept and dropped stretches alternate, a kept one first."""
+    noise, spans = count_spans(length, density, span_length)
+    dropped = _random_parts(noise, spans, random)
+    kept = _random_parts(length - noise, spans, random)
+    ends = np.cumsum(kept + dropped)
+    return ends - dropped, ends
+
+
+def _random_parts(total: int, parts: int, random: np.random.Generator) -> np.ndarray:
+    """``total`` cut into ``parts`` positive lengths, every way of cutting it equally likely."""
+    cuts = np.sort(random.choice(total - 1, parts - 1, replace=False)) + 1 if parts > 1 else []
+    return np.diff(np.concatenate([[0], cuts, [total]]).astype(np.int64))
