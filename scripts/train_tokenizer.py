@@ -42,7 +42,7 @@ def main() -> None:
         character_coverage=wanted["character_coverage"],
         key=f"tokenizers.{arguments.output.parent.name}",
     )
-    files = save(model, to_transformers(model, wanted["kind"]), arguments.output.parent)
+    files = save(to_transformers(model, wanted["kind"]), arguments.output.parent, model)
     write_manifest(
         arguments.output,
         kind="train_tokenizer",

@@ -1,6 +1,6 @@
 """Write config.schema.json, the JSON schema of config.yaml for editors, from the pydantic models.
 
-    python scripts/write_schema.py
+python scripts/write_schema.py
 """
 
 import argparse

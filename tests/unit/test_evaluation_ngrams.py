@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tsumugi.evaluation.ngrams import NgramModel, documents_up_to
 from tsumugi.tokenization.indexed_dataset import IndexedDataset, IndexedDatasetWriter
 
@@ -77,7 +76,7 @@ def test_whole_documents_up_to_the_limit(tmp_path):
             for document in shard:
                 writer.add_document(document)
     datasets = [IndexedDataset(tmp_path / "0"), IndexedDataset(tmp_path / "1")]
-    flat = [sum(document, []) for document in documents]
+    flat = [[token for line in document for token in line] for document in documents]
     assert [document.tolist() for document in documents_up_to(datasets, 1000)] == flat
     assert [document.tolist() for document in documents_up_to(datasets, 6)] == flat[:3]
     assert [document.tolist() for document in documents_up_to(datasets, 5)] == flat[:2]

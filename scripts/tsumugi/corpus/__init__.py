@@ -1,1 +1,1 @@
-"""From raw files to clean, split shards: readers, normalizers, filters, deduplication, families, overlap, statistics."""
+"""From raw files to clean, split shards: readers, normalizers, filters, duplicates, families, overlap, statistics."""

@@ -1,4 +1,4 @@
-"""What is done to every text before it is normalized: no control characters, no trailing blanks, no runs of blank lines."""
+"""Done to every text before it is normalized: no control characters, no trailing blanks, no runs of blank lines."""
 
 import re
 
@@ -10,7 +10,7 @@ _BLANK_LINES = re.compile("\n{3,}")
 
 
 def clean_text(text: str) -> str:
-    """Unify line breaks, take control characters out, trim lines at their ends, leave at most one blank line in a row."""
+    """Unify line breaks, take control characters out, trim the ends of lines, leave one blank line of a run."""
     text = _LINE_BREAKS.sub("\n", text)
     text = _CONTROLS.sub("", text).replace("\t", " ")
     text = _TRAILING.sub("", text)

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from tsumugi.corpus.counts import StepCounts
 from tsumugi.corpus.document import SHARD_SCHEMA
 from tsumugi.corpus.normalizing import DROPPED_SCHEMA, dropped_row
-from tsumugi.corpus.tables import count_rows, open_writer, read_batches, read_rows
+from tsumugi.corpus.tables import count_rows, open_writer, read_rows
 from tsumugi.provenance import Manifest, read_manifest, write_manifest
 
 # Edges of the length histogram, in characters; the last class is open.
@@ -21,7 +18,7 @@ LENGTH_EDGES = (0, 50, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 70
 
 
 def clean_shard(spec: Mapping[str, Any], shard: Path, duplicates: Path, output: Path, dropped: Path) -> Manifest:
-    """Write ``{output stem}.parquet``, the clean shard, and ``dropped``: every document that filters and duplicates cost.
+    """Write ``{output stem}.parquet``, the clean shard, and ``dropped``: all that filters and duplicates cost.
 
     Args:
         spec: nothing decides here; kept for the chain of manifests.
@@ -66,9 +63,5 @@ def _duplicates_of(shard: Path, duplicates: Path) -> dict[str, str]:
     """The duplicates that lie in this shard; the table of all duplicates is only streamed."""
     if count_rows(duplicates) == 0:
         return {}
-    mine = pa.concat_arrays([pa.array([], pa.string()), *(batch.column("id") for batch in read_batches(shard, ["id"]))])
-    found = {}
-    for batch in read_batches(duplicates, ["id", "kept_id"]):
-        here = batch.filter(pc.is_in(batch.column("id"), value_set=mine))
-        found.update(zip(here.column("id").to_pylist(), here.column("kept_id").to_pylist(), strict=True))
-    return found
+    mine = {row["id"] for row in read_rows(shard, ["id"])}
+    return {row["id"]: row["kept_id"] for row in read_rows(duplicates, ["id", "kept_id"]) if row["id"] in mine}

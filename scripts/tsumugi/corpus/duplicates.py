@@ -19,8 +19,8 @@ def find_duplicates(spec: Mapping[str, Any], shards: Sequence[Path], output: Pat
     """Write ``duplicates.parquet`` (id, kept_id; sorted by id) beside the manifest ``output``.
 
     Of documents with the same text the one with the smallest id is kept, so the result depends neither on the number of
-    shards nor on their order. Only the columns ``id`` and ``text_hash`` are read; memory is bounded by going through them
-    once for every ``DOCUMENTS_A_PASS`` documents, each time with another part of the range of hashes.
+    shards nor on their order. Only the columns ``id`` and ``text_hash`` are read; memory is bounded by going through
+    them once for every ``DOCUMENTS_A_PASS`` documents, each time for another residue class of the hashes.
 
     Args:
         spec: ``dedup``, with ``exact``.
@@ -35,7 +35,9 @@ def find_duplicates(spec: Mapping[str, Any], shards: Sequence[Path], output: Pat
     kept = np.concatenate([np.empty((0, 2), np.uint64), *(keepers for _, keepers in found)])
     order = np.lexsort((ids[:, 1], ids[:, 0]))
     path = output.with_suffix(".parquet")
-    table = pa.table({"id": pa.array(ids_of(ids[order]), pa.string()), "kept_id": pa.array(ids_of(kept[order]), pa.string())})
+    table = pa.table(
+        {"id": pa.array(ids_of(ids[order]), pa.string()), "kept_id": pa.array(ids_of(kept[order]), pa.string())}
+    )
     write_table(path, table)
     return write_manifest(
         output,

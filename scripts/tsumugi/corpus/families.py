@@ -15,7 +15,7 @@ import numpy as np
 
 from tsumugi.corpus.hashes import short_hash
 
-MIN_CHARACTERS = 30
+MIN_CHARACTERS = 20
 MOST_DOCUMENTS = 50
 LINK_SHARE = 0.3
 _SENTENCE_END = re.compile(r"(?<=[。.!?！？])\s*|\n")

@@ -45,8 +45,8 @@ def _check_pins(pins: Mapping[str, str], files: list[RawFile], corpus: str) -> N
     for name, expected in pins.items():
         if name not in by_name:
             raise TsumugiError(
-                f"corpora.{corpus}.sha256: {name} is pinned, but the files are {', '.join(by_name)}; put the pinned file "
-                "into the data folder, or pin what there is now"
+                f"corpora.{corpus}.sha256: {name} is pinned, but the files are {', '.join(by_name)}; put the pinned "
+                "file into the data folder, or pin what there is now"
             )
         found = file_sha256(by_name[name])
         if found != expected:

@@ -1,6 +1,6 @@
 """Normalizers: a line in, a line out. ``neologd`` follows the rules of the mecab-ipadic-neologd wiki.
 
-Source of the rules: "Regexp" page of the wiki of neologd/mecab-ipadic-neologd, in the variant of which the runs of tildes
+Source of the rules: "Regexp" page of the wiki of neologd/mecab-ipadic-neologd, in the variant in which runs of tildes
 become one wave dash instead of vanishing. The steps are in the wiki's order; the order matters.
 """
 
@@ -20,9 +20,9 @@ _WIDEN = str.maketrans(
 )
 _SPACES = re.compile("[ \u3000]+")
 _WIDE = "\u4e00-\u9fff\u3040-\u309f\u30a0-\u30ff\u3000-\u303f\uff00-\uffef"
-# After _SPACES every space stands alone, so its neighbours are never spaces and one pass finds what repeated passes would.
+# After _SPACES every space stands alone, so its neighbours are no spaces and one pass finds what repeated ones would.
 _SPACE_BESIDE_WIDE = re.compile(rf"(?<=[{_WIDE}]) (?=[{_WIDE}\x00-\x7f])|(?<=[\x00-\x7f]) (?=[{_WIDE}])")
-# NFKC of each of these is one character, whatever stands beside it; U+FF0D and the two quotation marks follow the rules.
+# NFKC of each of these is one character, whatever stands beside it; the last three follow from the rules.
 _NARROW = str.maketrans(
     {c: unicodedata.normalize("NFKC", c) for c in "！”＃＄％＆’（）＊＋，－．／：；＜＞？＠［￥］＾＿｀｛｜｝〜"}
     | {"－": "-", "’": "'", "”": '"'}

@@ -37,7 +37,7 @@ def dropped_row(row: Mapping[str, Any], reason: str, detail: str) -> dict[str, s
 def normalize_shard(spec: Mapping[str, Any], sharded: Path, shard: Path, output: Path) -> Manifest:
     """Write ``{output stem}.parquet`` and ``{output stem}.dropped.parquet`` beside the manifest ``output``.
 
-    The same text from the same source has the same id; it is kept once (reason ``repeated``), since an id must be unique.
+    The same text from the same source has the same id; it is kept once (reason ``repeated``): an id is unique.
 
     Args:
         spec: ``normalize`` and ``filters``.

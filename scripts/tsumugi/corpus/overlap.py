@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tsumugi.corpus.tables import read_batches, write_table
+from tsumugi.corpus.tables import read_rows, write_table
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
@@ -28,7 +27,7 @@ def window_hashes(text: str, window: int = WINDOW) -> np.ndarray:
     characters = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.uint64)
     if len(characters) < window:
         return np.empty(0, np.uint64)
-    powers, inverses = _powers(len(characters))
+    powers, inverses = (array[: len(characters)] for array in _powers(len(characters)))
     sums = np.zeros(len(characters) + 1, np.uint64)
     np.cumsum(_mix(characters) * powers, out=sums[1:])
     return _mix((sums[window:] - sums[:-window]) * inverses[: len(characters) - window + 1])
@@ -88,15 +87,16 @@ def measure_overlap(spec: Mapping[str, Any], split: Path, shards: Sequence[Path]
     started = time.time()
     window = spec.get("window", WINDOW)
     tables = [manifest.with_suffix(".parquet") for manifest in shards]
-    test_ids, train_ids = _ids(split.with_name("test.parquet")), _ids(split.with_name("train.parquet"))
-    documents = [(identifier, window_hashes(text, window)) for identifier, text in _texts(tables, test_ids)]
+    test_ids, dev_ids = _ids(split.with_name("test.parquet")), _ids(split.with_name("dev.parquet"))
+    documents = [(row["id"], window_hashes(row["text"], window)) for row in _rows(tables) if row["id"] in test_ids]
     if len(documents) != len(test_ids):
         raise TsumugiError(f"{split}: names {len(test_ids)} test documents, the shards hold {len(documents)} of them")
     windows = Windows(np.concatenate([hashes for _, hashes in documents]))
     train_characters = 0
-    for _, text in _texts(tables, train_ids):
-        train_characters += len(text)
-        windows.mark(window_hashes(text, window))
+    for row in _rows(tables):
+        if row["id"] not in test_ids and row["id"] not in dev_ids:
+            train_characters += len(row["text"])
+            windows.mark(window_hashes(row["text"], window))
     shares = [_share(windows, hashes) for _, hashes in documents]
     sizes = [len(hashes) for _, hashes in documents]
     path = output.with_suffix(".parquet")
@@ -124,12 +124,10 @@ def _share(windows: Windows, hashes: np.ndarray) -> float:
     return float(windows.found[np.searchsorted(windows.hashes, hashes)].mean()) if len(hashes) else 0.0
 
 
-def _ids(path: Path) -> pa.Array:
-    return pa.concat_arrays([batch.column("id") for batch in read_batches(path, ["id"])])
+def _ids(path: Path) -> frozenset[str]:
+    return frozenset(row["id"] for row in read_rows(path, ["id"]))
 
 
-def _texts(tables: Sequence[Path], wanted: pa.Array) -> Iterator[tuple[str, str]]:
+def _rows(tables: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for table in tables:
-        for batch in read_batches(table, ["id", "text"]):
-            chosen = batch.filter(pc.is_in(batch.column("id"), value_set=wanted))
-            yield from zip(chosen.column("id").to_pylist(), chosen.column("text").to_pylist(), strict=True)
+        yield from read_rows(table, ["id", "text"])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tsumugi.atomic import atomic_directory
 from tsumugi.corpus.counts import StepCounts
 from tsumugi.corpus.document import SHARD_SCHEMA, shard_of
 from tsumugi.corpus.fetch import recorded_files
@@ -24,14 +25,15 @@ def shard_name(shard: int) -> str:
     return f"{shard:05d}"
 
 
-def shard_corpus(spec: Mapping[str, Any], raw: Path, output: Path) -> Manifest:
-    """Read every raw byte once and write ``num_shards`` Parquet files beside the manifest ``output``.
+def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, output: Path) -> Manifest:
+    """Read every raw byte once, write ``num_shards`` Parquet files into ``folder``, then the manifest ``output``.
 
-    A document goes to the shard that its id names, so shards are alike in size and no document moves when others are added.
+    A document goes to the shard that its id names: shards are alike in size, and no document moves for others.
 
     Args:
         spec: ``reader``, ``num_shards``, and the reader's own settings (``format``, ``columns``).
         raw: the manifest of ``fetch_corpus``.
+        folder: appears when all shards are whole; what was there before is replaced.
 
     Raises:
         TsumugiError: the raw files hold no document, or a reader fails.
@@ -39,25 +41,25 @@ def shard_corpus(spec: Mapping[str, Any], raw: Path, output: Path) -> Manifest:
     started = time.time()
     num_shards = spec["num_shards"]
     files = recorded_files(raw)
-    paths = [output.parent / f"{shard_name(shard)}.parquet" for shard in range(num_shards)]
+    names = [f"{shard_name(shard)}.parquet" for shard in range(num_shards)]
     _allow_open_files(num_shards + 64)
     counts = StepCounts()
-    with contextlib.ExitStack() as stack:
+    with atomic_directory(folder) as temporary, contextlib.ExitStack() as stack:
         row_group = min(LARGEST_ROW_GROUP, BUFFER_BYTES // num_shards)
-        writers = [stack.enter_context(open_writer(path, SHARD_SCHEMA, row_group)) for path in paths]
+        writers = [stack.enter_context(open_writer(temporary / name, SHARD_SCHEMA, row_group)) for name in names]
         for document in READERS[spec["reader"]].read(files, spec):
             row = document.row()
             writers[shard_of(row["id"], num_shards)].write(row, size=3 * len(document.text) + 256)
             counts.add("read", document.text)
         if not counts.steps:
-            names = ", ".join(file.path for file in files)
-            raise TsumugiError(f"{names}: no document was found in these files; check reader and format")
+            read = ", ".join(file.path for file in files)
+            raise TsumugiError(f"{read}: no document was found in these files; check reader and format")
     return write_manifest(
         output,
         kind="shard_corpus",
         spec=spec,
         inputs=[raw],
-        temporary=paths,
+        temporary=[folder / name for name in names],
         results=counts.results(),
         started=started,
     )

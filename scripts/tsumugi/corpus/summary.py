@@ -51,6 +51,9 @@ def summarize_corpus(
 def _add_steps(shards: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """The same step of every shard added up; all shards have the same steps in the same order."""
     return [
-        {"step": same[0]["step"], **{key: sum(step[key] for step in same) for key in ("documents", "characters", "bytes")}}
+        {
+            "step": same[0]["step"],
+            **{key: sum(step[key] for step in same) for key in ("documents", "characters", "bytes")},
+        }
         for same in zip(*shards, strict=True)
     ]

@@ -97,6 +97,4 @@ def readable_parquet(path: str | Path, advice: str = REMAKE) -> Iterator[None]:
         raise TsumugiError(f"{path}: there is no such file; {advice}") from None
     except (pa.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TsumugiError(
-            f"{path}: not a readable Parquet file ({first_line}); {advice}"
-        ) from None
+        raise TsumugiError(f"{path}: not a readable Parquet file ({first_line}); {advice}") from None

@@ -29,7 +29,9 @@ def build_report(spec: inputs.Spec, manifest: Path) -> None:
     comparisons = [_compare(spec, load_report(spec, name)) for name in spec["reports"]]
     corpora = [load_corpus(name) for name in spec["corpora"]]
     tokenizers = tokenizer_table(spec["tokenizers"])
-    provenance = draw_graph(chain.graph("build_report"), "Which stage of the workflow fed which, as recorded in the manifests")
+    provenance = draw_graph(
+        chain.graph("build_report"), "Which stage of the workflow fed which, as recorded in the manifests"
+    )
 
     files = {"provenance.svg": provenance, "tokenizers.csv": tokenizers.to_csv()}
     for corpus in corpora:

@@ -7,7 +7,15 @@ import pandas as pd
 
 from tsumugi.reporting.data import ReportData
 from tsumugi.reporting.estimates import Bootstrap, Estimate, difference, estimate
-from tsumugi.reporting.metrics import BITS_PER_BYTE, METRICS, ORDERS, REFERENCE_COLUMNS, Metric, baseline_metric, with_columns
+from tsumugi.reporting.metrics import (
+    BITS_PER_BYTE,
+    METRICS,
+    ORDERS,
+    REFERENCE_COLUMNS,
+    Metric,
+    baseline_metric,
+    with_columns,
+)
 from tsumugi.reporting.tables import Column, Table
 
 
@@ -19,7 +27,9 @@ def bootstrap_settings(report: ReportData) -> Bootstrap:
 
 
 def _column(metric: Metric, signed: bool = False) -> Column:
-    return Column(metric.key, metric.label, "number", metric.digits, f"{metric.meaning} Better: {metric.better}.", signed)
+    return Column(
+        metric.key, metric.label, "number", metric.digits, f"{metric.meaning} Better: {metric.better}.", signed
+    )
 
 
 def baseline_label(order: int, tokenizer: str) -> str:
@@ -107,6 +117,7 @@ def _difference_row(name: str, metric: Metric, found: Estimate | None) -> dict[s
         "value": found,
         "documents": found.documents if found else None,
         "reading": _reading(metric, found, first, second),
+        "digits": metric.digits,
         "decided": found.decided if found else False,
     }
 

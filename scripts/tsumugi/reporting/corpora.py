@@ -13,6 +13,14 @@ Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """How much of the test text also stands in train: the share of its windows of ``window`` characters."""
+
+    share: float
+    window: int
+
+
+@dataclass(frozen=True)
 class CorpusData:
     """One corpus: a long table for the CSV, short ones for the page, the raw files, and the overlap of test with train."""
 
@@ -20,7 +28,7 @@ class CorpusData:
     all_figures: Table
     tables: list[Table]
     raw: Table
-    overlap: float | None
+    overlap: Overlap | None
 
 
 def load_corpus(name: str) -> CorpusData:
@@ -36,36 +44,27 @@ def load_corpus(name: str) -> CorpusData:
     return CorpusData(
         name,
         Table(f"corpus.{name}", f"All figures of the corpus {name}.", columns, rows),
-        list(figure_tables(figures)),
+        list(figure_tables(_for_the_page(figures))),
         _raw_files(raw),
-        test_overlap(overlap.get("results", {})),
+        _overlap(overlap.get("results", {})),
     )
 
 
-def test_overlap(results: Mapping[str, Any]) -> float | None:
-    """The share of test windows that also stand in train, between 0 and 1."""
-    for key in ("share", "overall", "overlap"):
-        value = results.get(key)
-        if isinstance(value, Mapping):
-            value = value.get("share")
-        if isinstance(value, int | float):
-            return float(value)
-    return None
+def _overlap(results: Mapping[str, Any]) -> Overlap | None:
+    share, window = results.get("share"), results.get("window")
+    return None if share is None or window is None else Overlap(share, window)
 
 
 def _raw_files(manifest: Mapping[str, Any]) -> Table:
-    described = manifest.get("results", {})
-    listed = described if isinstance(described, list) else described.get("files", [])
-    about = {str(entry.get("file", "")).rsplit("/", 1)[-1]: entry for entry in listed if isinstance(entry, Mapping)}
+    about = {entry["file"]: entry for entry in manifest.get("results", {}).get("files", [])}
     rows = []
     for path, output in manifest["outputs"].items():
-        entry = about.get(path.rsplit("/", 1)[-1], {})
+        entry = about.get(path, {})
         rows.append(
             {
                 "file": path,
                 "version": entry.get("version"),
                 "licence": entry.get("licence"),
-                "url": entry.get("url"),
                 "bytes": output["bytes"],
                 "sha256": output["sha256"],
             }
@@ -80,6 +79,18 @@ def _raw_files(manifest: Mapping[str, Any]) -> Table:
     return Table("raw", "Raw files.", columns, rows)
 
 
+def _for_the_page(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the raw files, which have a table of their own; categories by size; lengths as ranges."""
+    shown = {key: value for key, value in figures.items() if key not in ("files", "lengths")}
+    if isinstance(categories := figures.get("categories"), Mapping):
+        shown["categories"] = dict(sorted(categories.items(), key=lambda item: (-item[1], item[0])))
+    if isinstance(lengths := figures.get("lengths"), Mapping):
+        edges = [f"{edge:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for edge in lengths["edges"]]
+        ranges = [f"{low} to {high}" for low, high in zip(edges, [*edges[1:], "…"], strict=True)]
+        shown["characters of a document"] = dict(zip(ranges, lengths["documents"], strict=False))
+    return shown
+
+
 def figure_tables(figures: Mapping[str, Any]) -> Iterator[Table]:
     """Nested figures as tables: single values together, a mapping as two columns, a mapping of mappings as a matrix."""
     single = {key: value for key, value in figures.items() if isinstance(value, Scalar)}
@@ -87,12 +98,19 @@ def figure_tables(figures: Mapping[str, Any]) -> Iterator[Table]:
         yield _two_columns("totals", single)
     for key, value in figures.items():
         if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
-            yield _matrix(key, {str(entry.get("step", entry.get("name", i))): entry for i, entry in enumerate(value)})
+            yield _matrix(key, dict(_named(entry, index) for index, entry in enumerate(value)))
         elif isinstance(value, Mapping) and value:
             if all(isinstance(entry, Scalar) for entry in value.values()):
                 yield _two_columns(key, value)
             elif all(isinstance(entry, Mapping) for entry in value.values()):
                 yield _matrix(key, value)
+
+
+def _named(entry: Mapping[str, Any], index: int) -> tuple[str, dict[str, Any]]:
+    """An entry of a list, by the name that it carries."""
+    key = next((key for key in ("step", "name", "file") if key in entry), None)
+    name = str(entry[key]) if key else str(index + 1)
+    return name, {other: value for other, value in entry.items() if other != key}
 
 
 def _kind(value: Any) -> Any:
@@ -105,7 +123,7 @@ def _two_columns(name: str, values: Mapping[str, Any]) -> Table:
     rows = [{"item": _words(key), "value": _kind(value)} for key, value in ordered[:MANY]]
     notes = (f"{len(ordered) - MANY} more in the CSV.",) if len(ordered) > MANY else ()
     columns = (Column("item", _words(name)), Column("value", "", "count"))
-    return Table(name, _words(name), columns, rows, notes)
+    return Table(name, "", columns, rows, notes)
 
 
 def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -113,11 +131,12 @@ def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
         key for entry in values.values() for key, cell in entry.items() if isinstance(cell, Scalar) and cell != entry
     )
     rows = [
-        {"item": _words(item), **{key: _kind(entry.get(key)) for key in keys}} for item, entry in list(values.items())[:MANY]
+        {"item": _words(item), **{key: _kind(entry.get(key)) for key in keys}}
+        for item, entry in list(values.items())[:MANY]
     ]
     notes = (f"{len(values) - MANY} more in the CSV.",) if len(values) > MANY else ()
     columns = (Column("item", _words(name)), *(Column(key, _words(key), "count") for key in keys))
-    return Table(name, _words(name), columns, rows, notes)
+    return Table(name, "", columns, rows, notes)
 
 
 def _words(key: str) -> str:

@@ -15,7 +15,9 @@ def cost_table(report: ReportData) -> Table:
         Column("run", "run"),
         Column("parameters", "parameters", "count"),
         Column("trainable_parameters", "trained in fine-tuning", "count"),
-        Column("pretraining_seconds", "pretraining time", "seconds", hint="all runs that this one was initialised from"),
+        Column(
+            "pretraining_seconds", "pretraining time", "seconds", hint="all runs that this one was initialised from"
+        ),
         Column("finetuning_seconds", "fine-tuning time", "seconds", hint="summed over attempts"),
         Column(
             "peak_memory_growth_bytes",
@@ -96,10 +98,13 @@ def condition_flags(report: ReportData) -> list[str]:
         ("writing the texts", GENERATION_CONDITIONS, _generation_manifests(report)),
     ):
         for condition in conditions:
-            found = {name: _get(manifest, "execution", condition) for name, manifest in manifests.items()}
-            if len({str(value) for value in found.values() if value is not None}) > 1:
-                listed = ", ".join(f"{name}: {value}" for name, value in found.items())
-                flags.append(f"In {what}, {condition.replace('_', '-')} differs ({listed}).")
+            found: dict[str, list[str]] = {}
+            for name, manifest in manifests.items():
+                if (value := _get(manifest, "execution", condition)) is not None:
+                    found.setdefault(str(value), []).append(name)
+            if len(found) > 1:
+                listed = "; ".join(f"{value}: {', '.join(names)}" for value, names in found.items())
+                flags.append(f"In {what}, the {condition.replace('_', '-')} differs ({listed}).")
     packages = {
         name: tuple(sorted(_get(manifest, "execution", "packages").items()))
         for name, manifest in _training_manifests(report).items()
@@ -112,7 +117,7 @@ def condition_flags(report: ReportData) -> list[str]:
 
 def _training_manifests(report: ReportData) -> dict[str, Manifest]:
     return {
-        f"{stage.run}, seed {stage.seed}": stage.manifest
+        _job(stage.run, stage.seed, run): stage.manifest
         for run in report.runs
         for repetition in run.repetitions
         for stage in repetition.stages
@@ -120,4 +125,8 @@ def _training_manifests(report: ReportData) -> dict[str, Manifest]:
 
 
 def _generation_manifests(report: ReportData) -> dict[str, Manifest]:
-    return {f"{run.name}, seed {r.seed}": r.generation for run in report.runs for r in run.repetitions}
+    return {_job(run.name, r.seed, run): r.generation for run in report.runs for r in run.repetitions}
+
+
+def _job(name: str, seed: int, run: RunData) -> str:
+    return name if len(run.repetitions) == 1 else f"{name} seed {seed}"

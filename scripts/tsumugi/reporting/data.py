@@ -79,7 +79,10 @@ def load_report(spec: inputs.Spec, name: str) -> ReportData:
         name,
         settings,
         [_load_run(spec, run, task, sample_ids) for run in settings["runs"]],
-        {tokenizer: _documents(inputs.baseline(task, tokenizer), "score_ngrams") for tokenizer in settings["baselines"]},
+        {
+            tokenizer: _documents(inputs.baseline(task, tokenizer), "score_ngrams")
+            for tokenizer in settings["baselines"]
+        },
         references,
         sample_ids,
         {run: settings["objective"]["kind"] for run, settings in spec["runs"].items()},

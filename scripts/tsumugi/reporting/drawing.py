@@ -54,7 +54,7 @@ def draw_graph(graph: Graph, title: str) -> str:
     width, height = round(placed.width), round(placed.height)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" font-family="system-ui, \'Noto Sans JP\', \'Noto Sans CJK JP\', sans-serif" '
+        f"role=\"img\" font-family=\"system-ui, 'Noto Sans JP', 'Noto Sans CJK JP', sans-serif\" "
         f'font-size="{FONT_SIZE}" color="#555">\n'
         f"<title>{escape(title)}</title>\n"
         f'<g class="arrows" fill="none" stroke="currentColor" stroke-width="1.3" stroke-opacity="0.65">\n{arrows}\n</g>\n'
@@ -155,7 +155,7 @@ def _box(node: Node, middle: Point) -> str:
     first = middle[1] - (len(node.lines) - 1) * LINE_HEIGHT / 2 + FONT_SIZE * 0.35
     text = "".join(
         f'<text x="{middle[0]:.1f}" y="{first + i * LINE_HEIGHT:.1f}" text-anchor="middle" fill="currentColor"'
-        f'{" font-weight=" + chr(34) + "600" + chr(34) if i == 0 else ""}>{escape(_cut(line))}</text>'
+        f"{' font-weight=' + chr(34) + '600' + chr(34) if i == 0 else ''}>{escape(_cut(line))}</text>"
         for i, line in enumerate(node.lines)
     )
     return (

@@ -48,9 +48,7 @@ def estimate(metric: Metric, frame: pd.DataFrame, settings: Bootstrap) -> Estima
         interval = bootstrap.ratio(*columns, settings.samples, settings.seed)
     else:
         other, own, denominators = columns
-        interval = bootstrap.ratio_difference(
-            other, denominators, own, denominators, settings.samples, settings.seed
-        )
+        interval = bootstrap.ratio_difference(other, denominators, own, denominators, settings.samples, settings.seed)
     return _estimate(interval)
 
 

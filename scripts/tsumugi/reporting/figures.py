@@ -73,6 +73,7 @@ def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
     )
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
     flat = list(axes.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
@@ -121,13 +122,13 @@ def _learning(report: ReportData) -> Figure:
             frame = pd.DataFrame(stage.metrics)
             label = f"{stage.run}, seed {stage.seed}" if several else stage.run
             _curve(ax, frame, "train_loss", own[run], linewidth=0.8, alpha=0.55)
-            dashes = DASHES[list(own).index(run) % len(DASHES)]
-            _curve(ax, frame, "dev_loss", own[run], label=label, linewidth=2, marker="o", markersize=3, linestyle=dashes)
+            style = {"linewidth": 2, "marker": "o", "markersize": 3, "linestyle": _dashes(run, own)}
+            _curve(ax, frame, "dev_loss", own[run], label=label, **style)
         ax.set_title(f"{'fine-tuning' if position == 0 else 'pretraining'}: {objective.replace('_', ' ')}", fontsize=10)
         ax.set_xlabel("step")
         ax.set_ylabel("loss (nats per predicted token)")
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return figure
 
 
@@ -167,6 +168,11 @@ def _lengths(report: ReportData) -> Figure:
     return figure
 
 
+def _dashes(run: str, own: dict[str, str]) -> str:
+    """The dashes of a run, so that lines can be told apart without colour; what is no run has an unbroken line."""
+    return DASHES[list(own).index(run) % len(DASHES)] if run in own else "-"
+
+
 def _histogram(ax: Axes, found: dict[str, pd.Series], own: dict[str, str]) -> None:
     """Outlines on common bins, as shares, so that groups of different size can be compared."""
     everything = pd.concat(list(found.values()))
@@ -174,12 +180,12 @@ def _histogram(ax: Axes, found: dict[str, pd.Series], own: dict[str, str]) -> No
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", va="center")
         return
     edges = np.histogram_bin_edges(everything.to_numpy(), bins=min(40, max(8, int(len(everything) ** 0.5))))
-    for position, (name, values) in enumerate(found.items()):
+    for name, values in found.items():
         if values.empty:
             continue
         shares = np.histogram(values, edges)[0] / len(values)
         colour = own.get(name, GREY)
-        ax.stairs(shares, edges, color=colour, linewidth=1.8, label=name, linestyle=DASHES[position % len(DASHES)])
+        ax.stairs(shares, edges, color=colour, linewidth=1.8, label=name, linestyle=_dashes(name, own))
         ax.stairs(shares, edges, color=colour, fill=True, alpha=0.12)
     ax.set_ylabel("share of documents")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)

@@ -16,7 +16,9 @@ def inline_svg(svg: str, prefix: str, label: str) -> str:
     Raises:
         lxml.etree.XMLSyntaxError: not an SVG file of ours.
     """
-    root = etree.fromstring(svg.encode(), etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True))
+    root = etree.fromstring(
+        svg.encode(), etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True)
+    )
     for metadata in root.findall("{*}metadata"):
         root.remove(metadata)
     for element in root.iter():

@@ -53,7 +53,13 @@ METRICS = (
     TITLE_GAIN,
     TITLE_GAIN_CATEGORY,
     Metric(
-        "chrf", "chrF", 2, "higher", "Character n-grams shared with the reference (0 to 100, sacrebleu).", "mean", ("chrf",)
+        "chrf",
+        "chrF",
+        2,
+        "higher",
+        "Character n-grams shared with the reference (0 to 100, sacrebleu).",
+        "mean",
+        ("chrf",),
     ),
     Metric(
         "rouge_l",

@@ -1,7 +1,7 @@
 """The page: everything that the template shows, and the template made to text."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tsumugi.reporting import inputs, words
 from tsumugi.reporting.chain import Chain, Link
-from tsumugi.reporting.corpora import CorpusData
+from tsumugi.reporting.corpora import CorpusData, Overlap
 from tsumugi.reporting.cost import condition_flags
 from tsumugi.reporting.data import ReportData
 from tsumugi.reporting.figures import colours
@@ -73,24 +73,35 @@ def render(
         trees=list(_trees(spec, chain)),
         provenance_svg=provenance_svg,
         code=_code(chain),
-        finished=max((m.get("execution", {}).get("finished") or "" for m in chain.manifests.values()), default=""),
+        finished=_finished(chain),
         manifests=len(chain.manifests),
     )
 
 
-def _section(comparison: Comparison, overlaps: Mapping[str, float | None]) -> dict[str, Any]:
+def _split_setup(table: Table) -> tuple[Table, Table | None]:
+    """The properties that differ, and those that do not; all together if nothing differs or there is one run."""
+    differing = [row for row in table.rows if row["differs"] == "yes"]
+    if not differing:
+        return table, None
+    columns = tuple(column for column in table.columns if column.key != "differs")
+    same = [row for row in table.rows if row["differs"] == "no"]
+    return replace(table, columns=columns, rows=differing), replace(table, columns=columns, rows=same)
+
+
+def _section(comparison: Comparison, overlaps: Mapping[str, Overlap | None]) -> dict[str, Any]:
     report = comparison.data
+    shown, same = _split_setup(comparison.tables["setup"])
     return {
         "name": report.name,
+        "setup_shown": shown,
+        "setup_same": same,
         "summary": words.what_was_compared(report),
         "headline": words.headline(report),
         "tables": comparison.tables,
         "figures": comparison.figures,
         "colours": colours(report),
         "flags": condition_flags(report),
-        "limits": words.limits(
-            report, comparison.tables["comparison"], overlaps.get(report.settings["task_settings"]["corpus"])
-        ),
+        "limits": words.limits(report, comparison.tables, overlaps.get(report.settings["task_settings"]["corpus"])),
         "samples": sample_rows(report),
         "runs": [run.name for run in report.runs],
         "first_seeds": {run.name: run.repetitions[0].seed for run in report.runs},
@@ -139,7 +150,9 @@ def _trees(spec: inputs.Spec, chain: Chain) -> Iterator[tuple[str, list[Link]]]:
                     cost[str(inputs.model_folder(stage, seed) / "manifest.json")] = None
         for tokenizer in report["baselines"]:
             scores[str(inputs.baseline(report["task"], tokenizer))] = None
-    groups["corpora"] = {str(inputs.corpus(n, what)): None for n in spec["corpora"] for what in ("stats", "overlap", "raw")}
+    groups["corpora"] = {
+        str(inputs.corpus(n, what)): None for n in spec["corpora"] for what in ("stats", "overlap", "raw")
+    }
     groups["tokenizers"] = {str(inputs.fertility(name)): None for name in spec["tokenizers"]}
     shown: dict[str, str] = {}
     for title, paths in groups.items():
@@ -160,6 +173,12 @@ def shown_inputs(links: list[Link]) -> tuple[list[Link], dict[str, int]]:
 def _first(count: int, mapping: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], int]:
     items = list(mapping.items())
     return items[:count], max(0, len(items) - count)
+
+
+def _finished(chain: Chain) -> str:
+    """When the last of the results was made, as a person writes it."""
+    last = max((m.get("execution", {}).get("finished") or "" for m in chain.manifests.values()), default="")
+    return f"{last[:10]} {last[11:16]} UTC" if last else "at an unrecorded time"
 
 
 def _code(chain: Chain) -> list[str]:

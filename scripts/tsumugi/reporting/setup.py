@@ -51,7 +51,9 @@ def _properties(spec: Spec, report: ReportData, run: RunData) -> dict[str, str]:
 def _architecture(settings: Mapping[str, Any]) -> str:
     if settings["architecture"] is None:
         return MISSING
-    return ", ".join(f"{key} {value}" if key != "kind" else str(value) for key, value in settings["architecture"].items())
+    return ", ".join(
+        f"{key} {value}" if key != "kind" else str(value) for key, value in settings["architecture"].items()
+    )
 
 
 def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, str]:

@@ -38,7 +38,9 @@ class Table:
         estimated = {c.key for c in self.columns if any(isinstance(row.get(c.key), Estimate) for row in self.rows)}
         header: list[str] = []
         for column in self.columns:
-            header += [column.key, f"{column.key}_low", f"{column.key}_high"] if column.key in estimated else [column.key]
+            header += (
+                [column.key, f"{column.key}_low", f"{column.key}_high"] if column.key in estimated else [column.key]
+            )
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(header)
@@ -56,8 +58,9 @@ class Table:
         return buffer.getvalue()
 
 
-def write_value(value: Any, column: Column) -> str:
-    """What stands in a cell, without the interval."""
+def write_value(value: Any, column: Column, row: Mapping[str, Any] | None = None) -> str:
+    """What stands in a cell, without the interval. A row may have ``digits`` of its own."""
+    digits = (row or {}).get("digits", column.digits)
     if isinstance(value, Estimate):
         value = value.value
     if value is None or (isinstance(value, float) and value != value):
@@ -75,16 +78,16 @@ def write_value(value: Any, column: Column) -> str:
     if column.kind == "share":
         return f"{100 * value:.1f} %"
     if column.kind == "number":
-        return _minus(f"{value:+.{column.digits}f}" if column.signed else f"{value:.{column.digits}f}")
+        return _minus(f"{value:+.{digits}f}" if column.signed else f"{value:.{digits}f}")
     return str(value)
 
 
-def write_interval(value: Any, column: Column) -> str:
+def write_interval(value: Any, column: Column, row: Mapping[str, Any] | None = None) -> str:
     """The 95 % interval of an estimate, or an empty string."""
     if not isinstance(value, Estimate) or value.low is None or value.high is None:
         return ""
-    sign = "+" if column.signed else ""
-    return _minus(f"[{value.low:{sign}.{column.digits}f}, {value.high:{sign}.{column.digits}f}]")
+    form = f"{'+' if column.signed else ''}.{(row or {}).get('digits', column.digits)}f"
+    return _minus(f"[{value.low:{form}}, {value.high:{form}}]")
 
 
 def write_seconds(seconds: float) -> str:

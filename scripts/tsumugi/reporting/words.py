@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tsumugi.reporting.comparison import ORIGINALS, against_ngram, baseline_label, bootstrap_settings
+from tsumugi.reporting.corpora import Overlap
 from tsumugi.reporting.data import ReportData, RunData
 from tsumugi.reporting.estimates import Bootstrap, Estimate, difference, estimate
 from tsumugi.reporting.metrics import BITS_PER_BYTE, METRICS, ORDERS, TITLE_GAIN, TITLE_GAIN_CATEGORY
@@ -54,7 +55,9 @@ def _prediction(report: ReportData, settings: Bootstrap) -> Iterator[str]:
         gap = difference(BITS_PER_BYTE, other.documents, best.documents, settings)
         if gap is None:
             continue
-        verdict = "the interval leaves out zero" if gap.decided else "the interval includes zero, so neither is shown ahead"
+        verdict = (
+            "the interval leaves out zero" if gap.decided else "the interval includes zero, so neither is shown ahead"
+        )
         yield f"{other.name} needs {say(gap, 3, signed=True)} bits per byte compared with {best.name}; {verdict}."
 
 
@@ -109,15 +112,16 @@ def _texts(report: ReportData, settings: Bootstrap) -> Iterator[str]:
             yield f"{run.name} wrote nothing at all for {100 * share:.1f} % of the titles."
 
 
-def limits(report: ReportData, comparison: Table, overlap: float | None) -> list[str]:
+def limits(report: ReportData, tables: Mapping[str, Table], overlap: Overlap | None) -> list[str]:
     """What these models can and cannot do, as far as the figures tell."""
     settings = bootstrap_settings(report)
     return [
         *_size(report),
         *_floor(report, settings),
         *_reading_the_gain(report, settings),
-        *_repetition(comparison),
+        *_repetition(tables["comparison"]),
         *_uncertainty(report),
+        *_confounds(tables["setup"]),
         *_leak(overlap),
     ]
 
@@ -129,7 +133,8 @@ def _results(run: RunData, position: int) -> Mapping[str, Any]:
 def _size(report: ReportData) -> Iterator[str]:
     sizes = [n for run in report.runs if (n := _results(run, 0).get("parameters")) is not None]
     seen = [
-        sum(_results(run, i).get("tokens_seen") or 0 for i in range(len(run.repetitions[0].stages))) for run in report.runs
+        sum(_results(run, i).get("tokens_seen") or 0 for i in range(len(run.repetitions[0].stages)))
+        for run in report.runs
     ]
     if not sizes:
         return
@@ -138,15 +143,15 @@ def _size(report: ReportData) -> Iterator[str]:
     tokens = f" and saw at most {_millions(max(seen))} tokens in training here" if max(seen) else ""
     if max(sizes) < SMALL_MODEL:
         yield (
-            f"These models have {span} parameters{tokens}. That is hundreds to thousands of times less than what "
-            "models that write usable articles are made of. At such a size expect text that looks like Japanese over a "
-            "few words and loses its subject within a sentence; judge the samples below yourself. The figures compare "
-            "models under one procedure. They do not show that either writes usable text, and what wins at this size "
+            f"The models here have {span} parameters{tokens}. Models that write usable articles have "
+            "thousands of millions. At this size expect text that looks like the language over a few words and soon loses "
+            "its subject; judge the samples above yourself. The figures compare "
+            "models under one procedure. They do not show that any of them writes usable text, and what wins at this size "
             "need not win at another."
         )
     else:
         yield (
-            f"These models have {span} parameters{tokens}. The figures here compare predictions and overlap with one "
+            f"The compared models have {span} parameters{tokens}. The figures here compare predictions and overlap with one "
             "reference; whether a text is natural and true to its title needs human readers."
         )
 
@@ -165,8 +170,8 @@ def _floor(report: ReportData, settings: Bootstrap) -> Iterator[str]:
     if behind:
         yield (
             f"A counted trigram, which is a table of how often three tokens stood together, is not shown to be beaten by "
-            f"{', '.join(behind)}. As a language model of these documents such a run is no better than counting; what it "
-            "can show is learning, and whether it reacts to its title."
+            f"{', '.join(behind)}. As a predictor of these documents such a run is not shown to be "
+            "better than counting; what it can show is learning, and whether it reacts to its title."
         )
     elif any(gaps.values()):
         yield (
@@ -209,7 +214,12 @@ def _repetition(comparison: Table) -> Iterator[str]:
         return
     for row in comparison.rows:
         found = row.get(key)
-        if not row.get("baseline") and isinstance(found, Estimate) and found.low is not None and original.high is not None:
+        if (
+            not row.get("baseline")
+            and isinstance(found, Estimate)
+            and found.low is not None
+            and original.high is not None
+        ):
             if found.low > original.high:
                 yield (
                     f"{row['run']} repeats itself more than the originals do: {100 * found.value:.1f} % of its 8-character "
@@ -224,16 +234,23 @@ def _uncertainty(report: ReportData) -> Iterator[str]:
             f"One training seed only: {', '.join(single)}. The intervals are about test documents; another seed could move "
             "the figures by more than they say. Add seeds to the runs to see it."
         )
-    if len(report.runs) > 1:
+
+
+def _confounds(setup: Table) -> Iterator[str]:
+    differing = [row["property"] for row in setup.rows if row["differs"] == "yes"]
+    others = [name for name in differing if name not in ("architecture", "starts from", "prompt")]
+    prompts = ["prompt"] if "prompt" in differing else []
+    if others or prompts:
         yield (
-            "The compared runs differ in more than architecture (see the table of differences above), so no difference "
-            "here has one proven cause."
+            f"Besides the architecture the compared runs differ in: {', '.join([*others, *prompts])}. A difference between "
+            "them therefore has no one proven cause, and is not to be read as the worth of an architecture."
         )
 
 
-def _leak(overlap: float | None) -> Iterator[str]:
-    if overlap:
+def _leak(overlap: Overlap | None) -> Iterator[str]:
+    if overlap and overlap.share:
         yield (
-            f"{100 * overlap:.1f} % of the 30-character windows of the test documents also stand in the training documents. "
-            "On these a model can do well by remembering; all figures are better than they would be on unseen text."
+            f"{100 * overlap.share:.1f} % of the {overlap.window}-character windows of the test documents also stand in the "
+            "training documents. On these a model can do well by remembering; the figures are likely to be better than they "
+            "would be on text without such copies."
         )

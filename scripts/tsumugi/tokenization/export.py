@@ -12,7 +12,7 @@ from typing import Literal
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tsumugi.atomic import atomic_path
 from tsumugi.tokenization.special_tokens import BOS, BYTES, CLS, EOS, MASK, PAD, SENTINELS, SEP, SPECIAL_TOKENS, UNK
@@ -33,10 +33,7 @@ def to_transformers(model: bytes, kind: Literal["unigram", "bpe"]) -> PreTrained
     pieces = [processor.id_to_piece(i).replace(_SPACE, " ") for i in ids]
     if tuple(pieces[: len(_RESERVED)]) != _RESERVED:
         raise ValueError(f"the model's first {len(_RESERVED)} pieces are not the special tokens and bytes")
-    if kind == "unigram":
-        backend = _unigram(pieces, [processor.get_score(i) for i in ids])
-    else:
-        backend = _bpe(pieces)
+    backend = _unigram(pieces, [processor.get_score(i) for i in ids]) if kind == "unigram" else _bpe(pieces)
     backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
@@ -54,17 +51,17 @@ def to_transformers(model: bytes, kind: Literal["unigram", "bpe"]) -> PreTrained
     )
 
 
-def save(model: bytes, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> list[Path]:
-    """Write ``tokenizer`` and the SentencePiece model into ``folder``, each file atomically; return the paths.
+def save(tokenizer: PreTrainedTokenizerBase, folder: str | Path, model: bytes | None = None) -> list[Path]:
+    """Write ``tokenizer`` and its SentencePiece model into ``folder``, each file atomically; return the paths.
 
     Other files in the folder are left alone: the manifest and the fertility lie there too.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {SENTENCEPIECE_MODEL: model}
+    contents = {} if model is None else {SENTENCEPIECE_MODEL: model}
     with TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
-        contents |= {path.name: path.read_bytes() for path in Path(scratch).iterdir()}
+        contents |= {path.name: path.read_bytes() for path in Path(scratch).iterdir() if path.is_file()}
     for name, content in sorted(contents.items()):
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)

@@ -126,9 +126,8 @@ class Trainer:
         batch = batch.to(self.device)
         with autocast(self.precision, self.device):
             logits = self.model(**batch.model_inputs, use_cache=False).logits
-        return cross_entropy(
-            logits.float().flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1)
+        return cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
     @torch.no_grad()
     def evaluate(self) -> float | None:

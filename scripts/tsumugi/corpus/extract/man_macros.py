@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from tsumugi.corpus.extract.page_builder import PageBuilder
 from tsumugi.corpus.extract.roff_escapes import unescape
 from tsumugi.corpus.extract.roff_lines import RoffLines, split_arguments
+from tsumugi.corpus.extract.roff_tables import TableRows
 
 FONTS = {"B", "I", "R", "SM", "SB", "BI", "BR", "IB", "IR", "RB", "RI", "CW", "C", "T"}
 BREAKS = {"PP", "LP", "P", "HP", "sp", "br", "Sp", "RS", "RE", "in", "ti", "ce", "Tp", "PD"}
@@ -89,39 +90,14 @@ class ManPage:
 
     def _table(self, lines: Iterator[tuple[str, str]]) -> None:
         """A row a line, cells joined by a space; ``T{ … T}`` cells span lines (tbl(1))."""
-        separator, in_format, cells, block = "\t", True, [], None
+        table = TableRows()
         for macro, rest in lines:
             if macro == "TE":
-                return
-            if macro:
-                if macro in FONTS and block is not None:
-                    block.append(self._shown(self._font(macro, rest)))
-                elif macro == "T&":
-                    in_format = True
-                continue
-            if in_format:
-                if "tab" in rest and "(" in rest:
-                    separator = rest.split("tab", 1)[1].split("(", 1)[1][:1] or "\t"
-                in_format = not rest.rstrip().endswith(".")
-                continue
-            if block is not None:
-                if not rest.startswith("T}"):
-                    block.append(self._shown(rest))
-                    continue
-                cells.append("\n".join(block))
-                block, rest = None, rest[2:].removeprefix(separator)
-                if not rest:
-                    cells = self._row(cells)
-                    continue
-            parts = rest.split(separator)
-            if parts[-1].strip() == "T{":
-                cells += [self._shown(part) for part in parts[:-1]]
-                block = []
-            else:
-                cells = self._row([*cells, *(self._shown(part) for part in parts)])
-
-    def _row(self, cells: list[str]) -> list[str]:
-        shown = [cell for cell in cells if cell.strip() not in {"", "_", "="}]
-        self.builder.text(" ".join(shown))
-        self.builder.end_paragraph()
-        return []
+                break
+            if macro in FONTS:
+                table.line(self._shown(self._font(macro, rest)))
+            elif macro == "T&":
+                table.in_format = True
+            elif not macro:
+                table.line(rest if table.in_format else self._shown(rest))
+        self.builder.table(table.rows)

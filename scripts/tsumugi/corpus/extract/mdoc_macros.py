@@ -6,16 +6,27 @@ from tsumugi.corpus.extract.page_builder import PageBuilder
 from tsumugi.corpus.extract.roff_escapes import unescape
 from tsumugi.corpus.extract.roff_lines import RoffLines, split_arguments
 
-PLAIN = set("Ar Cm Ic Li Pa Va Vt Fa Ev Dv Er Em Sy No Tn Ms Ad An Ft Cd Lk Mt St Lb At Id Ux".split())
-ENCLOSE = {
-    **{"Op": "[]", "Dq": "“”", "Sq": "‘’", "Ql": "‘’", "Pq": "()", "Bq": "[]", "Aq": "<>", "Qq": '""', "Brq": "{}"},
+PLAIN = {
+    *("Ar", "Cm", "Ic", "Li", "Pa", "Va", "Vt", "Fa", "Ev", "Dv", "Er", "Em", "Sy", "No", "Tn", "Ms", "Ad", "An"),
+    *("Ft", "Cd", "Lk", "Mt", "St", "Lb", "At", "Id"),
 }
+ENCLOSE = {"Op": "[]", "Dq": "“”", "Sq": "‘’", "Ql": "‘’", "Pq": "()", "Bq": "[]", "Aq": "<>", "Qq": '""', "Brq": "{}"}
 OPEN = {"Ao": "<", "Po": "(", "Bo": "[", "Oo": "[", "Do": "“", "So": "‘", "Qo": '"', "Bro": "{"}
 CLOSE = {"Ac": ">", "Pc": ")", "Bc": "]", "Oc": "]", "Dc": "”", "Sc": "’", "Qc": '"', "Brc": "}"}
-SYSTEMS = {"Bx": "BSD", "Fx": "FreeBSD", "Nx": "NetBSD", "Ox": "OpenBSD", "Ux": "UNIX", "Bsx": "BSD/OS", "Dx": "DragonFly"}
+SYSTEMS = {
+    "Bx": "BSD",
+    "Fx": "FreeBSD",
+    "Nx": "NetBSD",
+    "Ox": "OpenBSD",
+    "Ux": "UNIX",
+    "Bsx": "BSD/OS",
+    "Dx": "DragonFly",
+}
 SILENT = {"Xo", "Xc", "Sm", "Bk", "Ek", "Hf", "Os"}
 INLINE = {*PLAIN, *ENCLOSE, *OPEN, *CLOSE, *SYSTEMS, *SILENT, "Fl", "Nm", "Xr", "Fn", "Ns", "Ap", "Pf", "Sx", "Nd"}
-BLOCK = set("Dd Dt Sh Ss Pp Bl El It Bd Ed Dl D1 Rs Re Rv Ex Lp br sp".split())
+BLOCK = {
+    *("Dd", "Dt", "Sh", "Ss", "Pp", "Bl", "El", "It", "Bd", "Ed", "Dl", "D1", "Rs", "Re", "Rv", "Ex", "Lp", "br", "sp"),
+}
 KNOWN = frozenset(INLINE | BLOCK)
 _PUNCTUATION = re.compile(r"^[.,;:?!)\]]+$")
 _GLUE = "\0"  # between two words that stand together
@@ -119,9 +130,7 @@ class MdocPage:
             words.append(SYSTEMS[macro])
         elif macro in {"Ns", "Ap"}:
             words += [_GLUE] if macro == "Ns" else [_GLUE, "'", _GLUE]
-        elif macro == "Nd":
-            words.append("-")
-        elif macro == "Fl" and following is None:
+        elif macro == "Nd" or (macro == "Fl" and following is None):
             words.append("-")
         elif macro == "Nm":
             self._name = self._name or self._shown(following or "")

@@ -9,8 +9,31 @@ NAME_SECTIONS = {"名前", "名称", "NAME", "名"}
 # Not prose of the page itself: calls, links, people, and what the project says on each of its pages.
 SKIPPED_SECTIONS = {
     *("書式", "SYNOPSIS", "形式", "関連項目", "SEE ALSO", "この文書について", "COLOPHON", "著者", "作者", "AUTHOR"),
-    *("AUTHORS", "著作権", "COPYRIGHT", "翻訳者", "翻訳", "翻訳者謝辞", "翻訳者・謝辞", "日本語訳", "和訳", "インデックス"),
-    *("参照", "日本語版", "バグの報告", "バグ報告", "原著者", "ライセンス", "LICENSE", "関連項目・文書", "関連文書"),
+    *(
+        "AUTHORS",
+        "著作権",
+        "COPYRIGHT",
+        "翻訳者",
+        "翻訳",
+        "翻訳者謝辞",
+        "翻訳者・謝辞",
+        "日本語訳",
+        "和訳",
+        "インデックス",
+    ),
+    *(
+        "属性",
+        "ATTRIBUTES",
+        "参照",
+        "日本語版",
+        "バグの報告",
+        "バグ報告",
+        "原著者",
+        "ライセンス",
+        "LICENSE",
+        "関連項目・文書",
+        "関連文書",
+    ),
 }
 BULLETS = {"・", "*", "-", "–", "—", "+", "o", "○", "●", "•", "·"}
 NUMBERED = re.compile(r"^\(?(\d+|[a-z])[.)]$")
@@ -71,6 +94,15 @@ class PageBuilder:
             names = [term for term in terms if not _is_mark(term)]
             section.lines += [", ".join(names)] if names else []
             section.lines.append(" ".join([*marks, paragraph]))
+
+    def table(self, rows: list[str]) -> None:
+        """A table, a row a line; without rows in Japanese its header says nothing."""
+        self.end_paragraph()
+        kept = [row for row in map(fill, rows[1:]) if row and not is_untranslated(row)]
+        if kept and rows:
+            self.text(rows[0])
+            self.end_paragraph()
+            self.sections[-1].lines += kept
 
     def finish(self) -> tuple[str, str]:
         """``(name, body)``: the paragraph of the NAME section, and the other sections, a paragraph a line."""

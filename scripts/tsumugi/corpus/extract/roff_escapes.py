@@ -32,6 +32,9 @@ _ESCAPE = re.compile(
 def unescape(text: str, strings: Mapping[str, str] = STRINGS, depth: int = 8) -> str:
     """``text`` with every escape sequence replaced by what it shows; ``strings`` holds those of the page (``.ds``)."""
 
+    if "\\" not in text:
+        return text
+
     def shown(match: re.Match[str]) -> str:
         groups = match.groupdict()
         name = groups["s2"] or groups["sn"] or groups["s1"]

@@ -40,8 +40,10 @@ class RoffLines:
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         while self._pending:
-            line = _COMMENT.sub(r"\1", self._pending.popleft())
-            control = _CONTROL.match(line)
+            line = self._pending.popleft()
+            if "\\" in line:
+                line = _COMMENT.sub(r"\1", line)
+            control = _CONTROL.match(line) if line[:1] in {".", "'"} else None
             if control is None:
                 yield "", line
             elif control[1]:

@@ -1,6 +1,6 @@
 """Japanese documentation out of Debian packages: manual pages and LibreOffice's help.
 
-A ``.deb`` is read as a stream: nothing is unpacked to the disk, and links (other names of the same page) are passed over.
+A ``.deb`` is read as a stream: nothing is unpacked to the disk; links (other names of the same page) are passed over.
 """
 
 import gzip
@@ -46,7 +46,7 @@ EXTRACTORS: tuple[tuple[re.Pattern[str], Extract, str], ...] = (
 
 
 def fetch_debian_docs(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
-    """Find the packages in ``folder``, else download them into it. Of several versions a pinned one counts, or the newest.
+    """Find the packages in ``folder``, else download them into it. Of several versions a pinned or the newest counts.
 
     Raises:
         TsumugiError: a package can be neither found nor downloaded, or is damaged.
@@ -82,7 +82,9 @@ def _describe(path: Path) -> RawFile:
         with DebFile(str(path)) as package:
             control = package.debcontrol()
     except (ArError, DebError, TarError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise TsumugiError(f"{path}: not a readable Debian package ({error}); delete it, and it is fetched anew") from None
+        raise TsumugiError(
+            f"{path}: not a readable Debian package ({error}); delete it, and it is fetched anew"
+        ) from None
     return RawFile(str(path), control["Package"], control["Version"], _licence(control["Package"]))
 
 

@@ -28,7 +28,8 @@ def find_local_files(spec: Mapping[str, Any], folder: Path, corpus: str) -> list
         paths = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
         if not paths:
             raise TsumugiError(
-                f"corpora.{corpus}.files: {pattern!r} matches no file; paths are meant from the working folder, {Path.cwd()}"
+                f"corpora.{corpus}.files: {pattern!r} matches no file; paths are meant from the working "
+                f"folder, {Path.cwd()}"
             )
         for path in paths:
             found.setdefault(path, RawFile(path, Path(path).name, None, spec.get("licence") or "unknown"))
@@ -81,9 +82,13 @@ def _jsonl(path: str, columns: Columns) -> Iterator[Record]:
         try:
             record = json.loads(line)
         except ValueError as error:
-            raise TsumugiError(f"{path}:{number}: malformed JSON ({error}); format: jsonl wants one object a line") from None
+            raise TsumugiError(
+                f"{path}:{number}: malformed JSON ({error}); format: jsonl wants one object a line"
+            ) from None
         if not isinstance(record, dict):
-            raise TsumugiError(f"{path}:{number}: found a JSON {type(record).__name__}; format: jsonl wants an object a line")
+            raise TsumugiError(
+                f"{path}:{number}: found a JSON {type(record).__name__}; format: jsonl wants an object a line"
+            )
         yield number, record
 
 

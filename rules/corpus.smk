@@ -1,0 +1,277 @@
+# Needs: the configuration; apt-get and a network for debian_docs, one's own files for local_files.
+# Makes: results/corpora/{corpus}/: raw.json (what was fetched), shards/ (normalized, filtered), clean/ (without
+#        duplicates), dropped/ (what went and why), split/ (ids of train, dev, test), overlap.json, stats.json.
+#        The raw files stay in data/{corpus}/; the raw shards are removed when they have been normalized.
+#
+# for common.smk:
+#
+# from glob import glob
+#
+#
+# def raw_inputs(wildcards):
+#     """One's own files, so that a changed file is read again; what a reader fetches is no input."""
+#     corpus = experiment.corpora[wildcards.corpus]
+#     if corpus.reader != "local_files":
+#         return []
+#     return sorted({path for pattern in corpus.files for path in glob(pattern, recursive=True) if os.path.isfile(path)})
+#
+#
+# def normalized_manifests(wildcards):
+#     """Manifests of a corpus' normalized shards."""
+#     return [f"results/corpora/{wildcards.corpus}/shards/{shard}.json" for shard in shards(wildcards.corpus)]
+#
+#
+# def cleaned_manifests(wildcards):
+#     """Manifests of a corpus' clean shards."""
+#     return [f"results/corpora/{wildcards.corpus}/clean/{shard}.json" for shard in shards(wildcards.corpus)]
+
+
+rule fetch_corpus:
+    """Fetch or find the raw files, and record what they are."""
+    input:
+        spec="results/specs/fetch_corpus/{corpus}.json",
+        files=raw_inputs,
+    output:
+        manifest="results/corpora/{corpus}/raw.json",
+    log:
+        "logs/fetch_corpus/{corpus}.log",
+    benchmark:
+        "benchmarks/fetch_corpus/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=120,
+    params:
+        data="data/{corpus}",
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/fetch_corpus.py \
+            --spec {input.spec:q} \
+            --data {params.data:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule shard_corpus:
+    """Read the raw files once and share their documents out to shards."""
+    input:
+        spec="results/specs/shard_corpus/{corpus}.json",
+        raw="results/corpora/{corpus}/raw.json",
+    output:
+        manifest="results/corpora/{corpus}/sharded.json",
+        shards=temp(directory("results/corpora/{corpus}/raw")),
+    log:
+        "logs/shard_corpus/{corpus}.log",
+    benchmark:
+        "benchmarks/shard_corpus/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=720,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/shard_corpus.py \
+            --spec {input.spec:q} \
+            --raw {input.raw:q} \
+            --shards {output.shards:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule normalize_shard:
+    """Clean, normalize and filter one shard."""
+    input:
+        spec="results/specs/normalize_shard/{corpus}.json",
+        sharded="results/corpora/{corpus}/sharded.json",
+        shards="results/corpora/{corpus}/raw",
+    output:
+        manifest="results/corpora/{corpus}/shards/{shard}.json",
+        shard="results/corpora/{corpus}/shards/{shard}.parquet",
+        dropped="results/corpora/{corpus}/shards/{shard}.dropped.parquet",
+    log:
+        "logs/normalize_shard/{corpus}/{shard}.log",
+    benchmark:
+        "benchmarks/normalize_shard/{corpus}/{shard}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/normalize_shard.py \
+            --spec {input.spec:q} \
+            --sharded {input.sharded:q} \
+            --shard {input.shards:q}/{wildcards.shard:q}.parquet \
+            --output {output.manifest:q}
+        """
+
+
+rule find_duplicates:
+    """Find documents with the same normalized text, over all shards."""
+    input:
+        spec="results/specs/find_duplicates/{corpus}.json",
+        shards=normalized_manifests,
+    output:
+        manifest="results/corpora/{corpus}/duplicates.json",
+        duplicates="results/corpora/{corpus}/duplicates.parquet",
+    log:
+        "logs/find_duplicates/{corpus}.log",
+    benchmark:
+        "benchmarks/find_duplicates/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/find_duplicates.py \
+            --spec {input.spec:q} \
+            --shards {input.shards:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule clean_shard:
+    """Drop the duplicates of one shard."""
+    input:
+        spec="results/specs/clean_shard/{corpus}.json",
+        shard="results/corpora/{corpus}/shards/{shard}.json",
+        duplicates="results/corpora/{corpus}/duplicates.json",
+    output:
+        manifest="results/corpora/{corpus}/clean/{shard}.json",
+        shard="results/corpora/{corpus}/clean/{shard}.parquet",
+        dropped="results/corpora/{corpus}/dropped/{shard}.parquet",
+    log:
+        "logs/clean_shard/{corpus}/{shard}.log",
+    benchmark:
+        "benchmarks/clean_shard/{corpus}/{shard}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/clean_shard.py \
+            --spec {input.spec:q} \
+            --shard {input.shard:q} \
+            --duplicates {input.duplicates:q} \
+            --output {output.manifest:q} \
+            --dropped {output.dropped:q}
+        """
+
+
+rule split_corpus:
+    """Decide once which documents are for training, development and test."""
+    input:
+        spec="results/specs/split_corpus/{corpus}.json",
+        shards=cleaned_manifests,
+    output:
+        manifest="results/corpora/{corpus}/split/manifest.json",
+        splits=expand(
+            "results/corpora/{{corpus}}/split/{split}.parquet",
+            split=["train", "dev", "test"],
+        ),
+    log:
+        "logs/split_corpus/{corpus}.log",
+    benchmark:
+        "benchmarks/split_corpus/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/split_corpus.py \
+            --spec {input.spec:q} \
+            --shards {input.shards:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule measure_overlap:
+    """Measure how much of the test text also stands in train."""
+    input:
+        spec="results/specs/measure_overlap/{corpus}.json",
+        split="results/corpora/{corpus}/split/manifest.json",
+        shards=cleaned_manifests,
+    output:
+        manifest="results/corpora/{corpus}/overlap.json",
+        documents="results/corpora/{corpus}/overlap.parquet",
+    log:
+        "logs/measure_overlap/{corpus}.log",
+    benchmark:
+        "benchmarks/measure_overlap/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/measure_overlap.py \
+            --spec {input.spec:q} \
+            --split {input.split:q} \
+            --shards {input.shards:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule summarize_corpus:
+    """Add up the statistics of every step."""
+    input:
+        spec="results/specs/summarize_corpus/{corpus}.json",
+        raw="results/corpora/{corpus}/raw.json",
+        shards=cleaned_manifests,
+        split="results/corpora/{corpus}/split/manifest.json",
+        overlap="results/corpora/{corpus}/overlap.json",
+    output:
+        manifest="results/corpora/{corpus}/stats.json",
+    log:
+        "logs/summarize_corpus/{corpus}.log",
+    benchmark:
+        "benchmarks/summarize_corpus/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=30,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/summarize_corpus.py \
+            --spec {input.spec:q} \
+            --raw {input.raw:q} \
+            --shards {input.shards:q} \
+            --split {input.split:q} \
+            --overlap {input.overlap:q} \
+            --output {output.manifest:q}
+        """

@@ -1,0 +1,99 @@
+# Needs: models, generations and scores of every run that a report compares, the counted n-grams, the corpora's figures
+#        and the tokenizers' fertility.
+# Makes: results/report/index.html (one self-contained page), its tables as CSV and its plots as SVG beside it, and
+#        results/report/manifest.json. Target `provenance`: the walk from there to the raw files.
+#
+# for common.smk:
+#
+# REPORT = report_spec(experiment)  # from tsumugi.reporting.spec import report_spec
+#
+#
+# def report_inputs(_):
+#     """Manifests of everything that the report shows."""
+#     return report_manifests(REPORT)  # from tsumugi.reporting.inputs import manifests as report_manifests
+
+
+rule build_report:
+    """Make the tables, the plots and the page of every comparison in the configuration."""
+    input:
+        spec="results/specs/build_report/report.json",
+        manifests=report_inputs,
+    output:
+        page="results/report/index.html",
+        comparison=report(
+            expand("results/report/{report}.comparison.csv", report=experiment.reports),
+            caption="report/comparison.rst",
+            category="Tables",
+            labels={"table": "main comparison"},
+        ),
+        differences=report(
+            expand("results/report/{report}.differences.csv", report=experiment.reports),
+            caption="report/differences.rst",
+            category="Tables",
+            labels={"table": "paired differences"},
+        ),
+        cost=report(
+            expand("results/report/{report}.cost.csv", report=experiment.reports),
+            caption="report/cost.rst",
+            category="Tables",
+            labels={"table": "cost"},
+        ),
+        setup=report(
+            expand("results/report/{report}.setup.csv", report=experiment.reports),
+            caption="report/setup.rst",
+            category="Tables",
+            labels={"table": "what differs"},
+        ),
+        learning=report(
+            expand("results/report/{report}.learning.svg", report=experiment.reports),
+            caption="report/learning.rst",
+            category="Plots",
+            labels={"plot": "learning curves"},
+        ),
+        intervals=report(
+            expand("results/report/{report}.intervals.svg", report=experiment.reports),
+            caption="report/intervals.rst",
+            category="Plots",
+            labels={"plot": "measures with intervals"},
+        ),
+        manifest="results/report/manifest.json",
+    log:
+        "logs/build_report/report.log",
+    benchmark:
+        "benchmarks/build_report/report.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/build_report.py \
+            --spec {input.spec:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule verify_provenance:
+    """Hash everything again from the report to the raw files; fail on any file that differs."""
+    input:
+        manifest="results/report/manifest.json",
+    log:
+        "logs/verify_provenance/report.log",
+    benchmark:
+        "benchmarks/verify_provenance/report.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/verify_provenance.py {input.manifest:q}
+        """

@@ -1,0 +1,185 @@
+# Needs: clean shards and the split of each corpus.
+# Makes: results/tokenizers/{tokenizer}/, a directory that AutoTokenizer opens, with its fertility; token files of the
+#        train and dev documents (never of a test document); the supervised pairs of each task and prompt.
+#        A tokenizer that came with a model from outside is copied to the same place under the name from-{run}.
+#
+# for common.smk:
+#
+# def clean_manifests(corpus):
+#     """Manifests of a corpus' split and of all its clean shards."""
+#     folder = f"results/corpora/{corpus}"
+#     return [f"{folder}/split/manifest.json", *(f"{folder}/clean/{shard}.json" for shard in shards(corpus))]
+#
+#
+# def tokenizer_corpora(wildcards):
+#     """Manifests of what a tokenizer is trained on and measured with."""
+#     return [m for corpus in experiment.tokenizers[wildcards.tokenizer].corpora for m in clean_manifests(corpus)]
+#
+#
+# def task_corpus(wildcards):
+#     """Manifests of a task's corpus."""
+#     return clean_manifests(experiment.tasks[wildcards.task].corpus)
+
+
+rule train_tokenizer:
+    """Train a SentencePiece tokenizer on the train splits of its corpora."""
+    input:
+        spec="results/specs/train_tokenizer/{tokenizer}.json",
+        corpora=tokenizer_corpora,
+    output:
+        manifest="results/tokenizers/{tokenizer}/manifest.json",
+        tokenizer="results/tokenizers/{tokenizer}/tokenizer.json",
+        config="results/tokenizers/{tokenizer}/tokenizer_config.json",
+        model="results/tokenizers/{tokenizer}/sentencepiece.model",
+    log:
+        "logs/train_tokenizer/{tokenizer}.log",
+    benchmark:
+        "benchmarks/train_tokenizer/{tokenizer}.tsv"
+    wildcard_constraints:
+        tokenizer=r"(?!from-)[^/.]+",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/train_tokenizer.py \
+            --spec {input.spec:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule import_tokenizer:
+    """Copy the tokenizer of a model that came from outside."""
+    input:
+        spec="results/specs/import_tokenizer/{tokenizer}.json",
+    output:
+        manifest="results/tokenizers/{tokenizer}/manifest.json",
+    log:
+        "logs/import_tokenizer/{tokenizer}.log",
+    benchmark:
+        "benchmarks/import_tokenizer/{tokenizer}.tsv"
+    wildcard_constraints:
+        tokenizer=r"from-[^/.]+",
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/import_tokenizer.py \
+            --spec {input.spec:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule measure_tokenizer:
+    """Measure how finely a tokenizer cuts the test documents of its corpora."""
+    input:
+        spec="results/specs/train_tokenizer/{tokenizer}.json",
+        tokenizer="results/tokenizers/{tokenizer}/manifest.json",
+        corpora=tokenizer_corpora,
+    output:
+        manifest="results/tokenizers/{tokenizer}/fertility.json",
+    log:
+        "logs/measure_tokenizer/{tokenizer}.log",
+    benchmark:
+        "benchmarks/measure_tokenizer/{tokenizer}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        tokenizer="results/tokenizers/{tokenizer}",
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/measure_tokenizer.py \
+            --spec {input.spec:q} \
+            --tokenizer {params.tokenizer:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule encode_shard:
+    """Encode the train and dev documents of one clean shard into token files."""
+    input:
+        tokenizer="results/tokenizers/{tokenizer}/manifest.json",
+        clean="results/corpora/{corpus}/clean/{shard}.json",
+        split="results/corpora/{corpus}/split/manifest.json",
+    output:
+        manifest="results/tokens/{corpus}/{tokenizer}/{shard}.json",
+        files=expand(
+            "results/tokens/{{corpus}}/{{tokenizer}}/{split}/{{shard}}.{ending}",
+            split=["train", "dev"],
+            ending=["bin", "idx"],
+        ),
+    log:
+        "logs/encode_shard/{corpus}/{tokenizer}/{shard}.log",
+    benchmark:
+        "benchmarks/encode_shard/{corpus}/{tokenizer}/{shard}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        tokenizer="results/tokenizers/{tokenizer}",
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        RAYON_NUM_THREADS={threads} python {SCRIPTS:q}/encode_shard.py \
+            --corpus {wildcards.corpus:q} \
+            --shard {wildcards.shard:q} \
+            --tokenizer {params.tokenizer:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule encode_pairs:
+    """Encode the supervised pairs of a task, for one prompt and one tokenizer."""
+    input:
+        spec="results/specs/encode_pairs/{task}.{prompt}.json",
+        tokenizer="results/tokenizers/{tokenizer}/manifest.json",
+        corpus=task_corpus,
+    output:
+        manifest="results/pairs/{task}/{prompt}/{tokenizer}/manifest.json",
+        files=expand(
+            "results/pairs/{{task}}/{{prompt}}/{{tokenizer}}/{split}.{ending}",
+            split=["train", "dev", "test"],
+            ending=["bin", "idx", "parquet"],
+        ),
+    log:
+        "logs/encode_pairs/{task}/{prompt}/{tokenizer}.log",
+    benchmark:
+        "benchmarks/encode_pairs/{task}/{prompt}/{tokenizer}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        tokenizer="results/tokenizers/{tokenizer}",
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {SCRIPTS:q}/encode_pairs.py \
+            --spec {input.spec:q} \
+            --tokenizer {params.tokenizer:q} \
+            --output {output.manifest:q}
+        """

@@ -1,0 +1,43 @@
+"""Copy a tokenizer that came with a model from outside, so that later stages find it where they find all others.
+
+Writes into the folder of --output: the tokenizer's files, and last the manifest with their hashes. Run it in the
+working folder. Example, with {"source": "hub:sonoisa/t5-base-japanese"} as specification:
+
+    python scripts/import_tokenizer.py --spec results/specs/import_tokenizer/from-t5-title.json \
+        --output results/tokenizers/from-t5-title/manifest.json
+
+The source is a directory or hub:org/name.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from tsumugi.errors import run_cli
+from tsumugi.provenance import write_manifest
+from tsumugi.tokenization.export import save
+from tsumugi.tokenization.load import load_tokenizer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, required=True, help="JSON specification")
+    parser.add_argument("--output", type=Path, required=True, help="manifest to write, in the tokenizer's folder")
+    arguments = parser.parse_args()
+    started = time.time()
+
+    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(spec["source"])
+    write_manifest(
+        arguments.output,
+        kind="import_tokenizer",
+        spec=spec,
+        outputs=save(tokenizer, arguments.output.parent),
+        results={"vocab_size": len(tokenizer)},
+        started=started,
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,33 @@
+"""Read the raw files of a corpus once and write its documents into Parquet shards.
+
+The shards are called 00000.parquet, 00001.parquet, …
+
+Example:
+    python scripts/shard_corpus.py --spec results/specs/shard_corpus/debian-docs.json \\
+        --raw results/corpora/debian-docs/raw.json --shards results/corpora/debian-docs/raw \\
+        --output results/corpora/debian-docs/sharded.json
+"""
+
+import argparse
+from pathlib import Path
+
+from tsumugi.corpus.sharding import shard_corpus
+from tsumugi.corpus.spec import read_spec
+from tsumugi.errors import run_cli
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", required=True, type=Path, help="reader, its settings, num_shards")
+    parser.add_argument("--raw", required=True, type=Path, help="manifest of fetch_corpus")
+    parser.add_argument("--shards", required=True, type=Path, help="folder of the shards, to write")
+    parser.add_argument("--output", required=True, type=Path, help="manifest to write")
+    arguments = parser.parse_args()
+    spec = read_spec(arguments.spec, "reader", "num_shards")
+    manifest = shard_corpus(spec, arguments.raw, arguments.shards, arguments.output)
+    for step in manifest["results"]["steps"]:
+        print(f"{step['step']}: {step['documents']:,} documents, {step['characters']:,} characters")
+
+
+if __name__ == "__main__":
+    run_cli(main)

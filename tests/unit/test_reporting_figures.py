@@ -1,0 +1,231 @@
+"""The page, the tables and the plots, made from a results folder as the other stages leave it."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from lxml import etree, html
+from reporting_results import DOCUMENTS, experiment, write_results
+
+from tsumugi.errors import TsumugiError
+from tsumugi.provenance import verify
+from tsumugi.reporting import inputs
+from tsumugi.reporting.build import build_report
+from tsumugi.reporting.data import choose_samples
+
+MANIFEST = Path("results/report/manifest.json")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two runs, one seed, one report."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("report")
+        patch.chdir(path)
+        build_report(write_results(experiment()), MANIFEST)
+    return path
+
+
+@pytest.fixture
+def page(folder):
+    return html.parse(str(folder / "results/report/index.html")).getroot()
+
+
+def rows(folder, name):
+    with open(folder / "results/report" / name, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def said(page):
+    return re.sub(r"\s+", " ", page.text_content())
+
+
+def test_the_main_table_has_runs_floors_and_intervals(folder):
+    found = {row["run"]: row for row in rows(folder, "compare.comparison.csv")}
+    assert list(found) == [
+        "rwkv-title",
+        "t5-title",
+        "counted unigram (ja-8k)",
+        "counted bigram (ja-8k)",
+        "counted trigram (ja-8k)",
+        "the original texts",
+    ]
+    rwkv = found["rwkv-title"]
+    for key in ("bits_per_byte", "title_gain", "title_gain_same_category", "chrf", "rouge_l", "length_ratio"):
+        assert float(rwkv[f"{key}_low"]) <= float(rwkv[key]) <= float(rwkv[f"{key}_high"])
+    assert float(found["counted trigram (ja-8k)"]["bits_per_byte"]) == pytest.approx(1.2)
+    assert found["counted trigram (ja-8k)"]["title_gain"] == ""
+
+
+def test_the_differences_are_paired_and_read_in_words(folder):
+    found = {(row["difference"], row["measure"]): row for row in rows(folder, "compare.differences.csv")}
+    bits = found["rwkv-title − t5-title", "bits per byte"]
+    assert float(bits["value_high"]) < 0 and bits["reading"] == "better: rwkv-title"
+    assert bits["documents"] == str(DOCUMENTS)
+    assert found["rwkv-title − t5-title", "title word uptake"]["documents"] == str(DOCUMENTS - 1)  # one has no value
+    assert ("t5-title − counted trigram (ja-8k)", "bits per byte") in found
+
+
+def test_the_headline_comes_from_the_numbers(page):
+    text = said(page)
+    assert "rwkv-title does not beat the counted trigram" in text
+    assert "rwkv-title uses its title" in text
+    assert "wrote nothing at all for 5.0 % of the titles" in text
+    assert "15.3 % of the 30-character windows" in text
+
+
+def test_the_headline_changes_with_the_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build_report(write_results(experiment(runs=("rwkv-title",)), gain=0.0, ngram_bits=1.5), MANIFEST)
+    text = said(html.parse(str(tmp_path / "results/report/index.html")).getroot())
+    assert "rwkv-title beats the counted trigram" in text
+    assert "Nothing shows that rwkv-title uses its title" in text and "includes zero" in text
+    assert "rwkv-title was measured" in text
+
+
+def test_cost_and_conditions(folder, page):
+    cost = {row["run"]: row for row in rows(folder, "compare.cost.csv")}
+    assert float(cost["rwkv-title"]["pretraining_seconds"]) == 240.0
+    assert float(cost["rwkv-title"]["finetuning_seconds"]) == 50.0
+    assert float(cost["rwkv-title"]["trainable_parameters"]) == 120_000
+    assert float(cost["t5-title"]["inference_tokens_per_second"]) == 240
+    assert "In training, the precision differs" in said(page) and "threads differs" not in said(page)
+
+
+def test_what_differs_beside_the_architecture(folder):
+    found = {row["property"]: row for row in rows(folder, "compare.setup.csv")}
+    assert found["fine-tuning: what is trained"]["run:rwkv-title"].startswith("LoRA adapter, r 32")
+    assert found["fine-tuning: what is trained"]["run:t5-title"] == "all weights"
+    assert found["prompt"]["differs"] == "yes" and found["tokenizer"]["differs"] == "no"
+
+
+def test_titles_and_outputs_are_data(page):
+    assert not page.xpath("//script") and not page.xpath("//article//img") and not page.xpath("//*[@onerror]")
+    assert "alert(2)" in (Path("x") and said(page)) or "alert(1)" in said(page)
+
+
+def test_samples_are_the_first_of_a_drawn_order():
+    ids = [f"{i}" for i in range(100)]
+    assert choose_samples(ids, 5, 1) == choose_samples(reversed(ids), 5, 1)
+    assert choose_samples(ids, 5, 1) != choose_samples(ids, 5, 2)
+    assert choose_samples(ids, 6, 1)[:5] == choose_samples(ids, 5, 1)
+
+
+def test_nothing_is_asked_for_outside_the_page(page):
+    for element in page.iter(etree.Element):
+        for name, value in element.attrib.items():
+            if name.rsplit("}", 1)[-1] in ("href", "src", "srcset", "action", "data", "poster"):
+                assert value.startswith("#"), (element.tag, name, value)
+        assert "url(" not in (element.get("style") or "").replace("url(#", "")
+    assert not page.xpath("//link | //iframe | //object | //embed | //script")
+    assert "@import" not in page.xpath("string(//style)") and "url(" not in page.xpath("string(//style)")
+
+
+def test_identifiers_are_unique_and_links_inside_the_page_lead_somewhere(page):
+    ids = page.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in page.xpath("//a/@href")} <= set(ids)
+
+
+def test_every_file_is_named_in_the_manifest_and_proved(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    visited, problems = verify(MANIFEST)
+    assert problems == [] and "results/corpora/docs/raw.json" in visited
+    names = {path.name for path in MANIFEST.parent.iterdir()}
+    spec_names = {"index.html", "manifest.json"}
+    assert names == spec_names | set(inputs.tables(_spec())) | set(inputs.figures(_spec()))
+
+
+def _spec():
+    from tsumugi.reporting.spec import report_spec
+
+    return report_spec(experiment())
+
+
+def test_the_page_shows_the_chain_down_to_the_raw_files(folder, page):
+    from tsumugi.provenance import file_sha256
+
+    tree = page.xpath("//div[@class='tree']")[0].text_content()
+    assert file_sha256(folder / "data/docs/docs.jsonl") in tree
+    for kind in (
+        "score_likelihood",
+        "train_model",
+        "train_tokenizer",
+        "clean_shard",
+        "normalize_shard",
+        "fetch_corpus",
+    ):
+        assert kind in tree
+
+
+def test_plots_are_the_same_twice_and_carry_no_letters_that_need_a_font(folder, tmp_path, monkeypatch):
+    again = tmp_path / "again"
+    shutil.copytree(folder, again)
+    monkeypatch.chdir(again)
+    build_report(_spec(), MANIFEST)
+    for name in (*inputs.figures(_spec()), *inputs.tables(_spec()), "index.html"):
+        first, second = ((place / "results/report" / name).read_bytes() for place in (folder, again))
+        assert first == second, name
+    plot = (folder / "results/report/compare.learning.svg").read_text()
+    assert "<text" not in plot and "<dc:date>" not in plot
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"runs": ("rwkv-title", "t5-title", "third"), "seeds": (1, 2)},
+        {"runs": ("t5-title",), "reports": ("first", "second")},
+    ],
+)
+def test_other_shapes(tmp_path, monkeypatch, shape):
+    monkeypatch.chdir(tmp_path)
+    spec = write_results(experiment(**shape))
+    build_report(spec, MANIFEST)
+    found = html.parse(str(tmp_path / "results/report/index.html")).getroot()
+    ids = found.xpath("//@id")
+    assert len(ids) == len(set(ids))
+    for report in shape.get("reports", ("compare",)):
+        table = rows(tmp_path, f"{report}.comparison.csv")
+        assert [row["run"] for row in table][: len(shape["runs"])] == list(shape["runs"])
+        assert table[0]["seeds"] == str(len(shape.get("seeds", (42,))))
+
+
+def test_values_that_were_not_measured_are_dashes(tmp_path, monkeypatch):
+    import pandas as pd
+
+    monkeypatch.chdir(tmp_path)
+    spec = write_results(experiment())
+    for run in ("rwkv-title", "t5-title"):
+        path = inputs.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
+        pd.read_parquet(path)[["id", "chrf"]].to_parquet(path)
+        path = inputs.score(run, 42, "title_to_article", "likelihood").with_suffix(".parquet")
+        pd.read_parquet(path).assign(bits_same_category=float("nan")).to_parquet(path)
+        (inputs.model_folder(run, 42) / "metrics.jsonl").write_text("")
+    build_report(spec, MANIFEST)
+    row = rows(tmp_path, "compare.comparison.csv")[0]
+    assert row["rouge_l"] == "" and row["title_gain_same_category"] == "" and row["chrf"] != ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results/models/t5-title/seed42/manifest.json",
+        "results/models/t5-title/seed42/metrics.jsonl",
+        "results/generations/t5-title/seed42/title_to_article.jsonl",
+        "results/scores/t5-title/seed42/title_to_article.quality.parquet",
+        "results/corpora/docs/stats.json",
+        "results/tokenizers/ja-8k/fertility.json",
+    ],
+)
+def test_a_missing_file_is_named_and_nothing_is_written(folder, tmp_path, monkeypatch, name):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    shutil.rmtree(broken / "results/report")
+    monkeypatch.chdir(broken)
+    Path(name).unlink()
+    with pytest.raises(TsumugiError, match=re.escape(name)) as error:
+        build_report(_spec(), MANIFEST)
+    assert "run" in str(error.value)
+    assert not MANIFEST.exists()

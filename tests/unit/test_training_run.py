@@ -1,0 +1,262 @@
+"""Training for real, on tiny models: what decides a result, what does not, and what survives a kill."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from tsumugi.models import build_model, load_run
+from tsumugi.provenance import read_manifest, verify
+from tsumugi.training.interruption import StopRequest
+from tsumugi.training.loop import Trainer
+from tsumugi.training.objectives import build_objective
+
+SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
+
+
+def command(spec_file, name, output, start=None, **options):
+    work = Path("results")
+    if start is None:
+        start, data = work / "tokenizers/words/manifest.json", sorted(work.glob("tokens/numbers/words/*.json"))
+    else:
+        data = [work / "pairs/count/plain/words/manifest.json"]
+    flags = {"micro-batch": 4, "threads": 1, "checkpoint-seconds": 60} | options
+    return [
+        *(sys.executable, SCRIPT, "--spec", spec_file, "--seed", "3", "--start", start, "--data", *data),
+        *("--state", f"state/{name}", "--output", output / "manifest.json"),
+        *(part for flag, value in flags.items() for part in (f"--{flag}", str(value))),
+    ]
+
+
+@pytest.fixture(scope="session")
+def trained(token_folder, training_specs):
+    """Every tiny run, trained once through the command line: name -> directory below the working folder."""
+    made = {}
+    for name, start in (("rwkv", None), ("t5", None), ("tuned", "t5"), ("adapter", "rwkv")):
+        spec_file, output = token_folder / f"{name}.json", Path(f"results/models/{name}/seed3")
+        spec_file.write_text(json.dumps(training_specs[name]), encoding="utf-8")
+        begin = made[start] / "manifest.json" if start else None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(token_folder)
+            line = command(spec_file, name, output, begin)
+            subprocess.run(line, cwd=token_folder, check=True, capture_output=True, text=True)
+        made[name] = output
+    return made
+
+
+def trainer(token_folder, spec, tokenizer, state, micro_batch=4):
+    torch.manual_seed(1)
+    model = build_model(spec["architecture"], tokenizer)
+    data = sorted((token_folder / "results/tokens/numbers/words").glob("*.json"))
+    objective = build_objective(spec, data, tokenizer, model.config.is_encoder_decoder, 3)
+    state.mkdir(parents=True, exist_ok=True)
+    return Trainer(model, objective, spec["recipe"], 3, torch.device("cpu"), "fp32", micro_batch, state, 1e9)
+
+
+def test_every_run_learns_and_its_manifest_holds(trained, token_folder, monkeypatch):
+    monkeypatch.chdir(token_folder)
+    for name, folder in trained.items():
+        results = read_manifest(folder / "manifest.json")["results"]
+        assert results["dev_loss_last"] < results["dev_loss_first"], name
+        assert results["steps"] == 24
+        visited, problems = verify(folder / "manifest.json")
+        assert problems == []
+        assert len(visited) >= 2
+        assert not (token_folder / "state" / name).exists(), "the state goes once the model is there"
+
+
+def test_outputs_open_with_transformers_alone(trained, token_folder, monkeypatch):
+    monkeypatch.chdir(token_folder)
+    ids = torch.arange(110, 120).unsqueeze(0)
+    for name, auto in (("rwkv", AutoModelForCausalLM), ("tuned", AutoModelForSeq2SeqLM)):
+        model = auto.from_pretrained(trained[name]).eval()
+        assert AutoTokenizer.from_pretrained(trained[name]).decode([107, 108]) == "w0 w1"
+        ours, _ = load_run(trained[name])
+        inputs = {"input_ids": ids} | ({"decoder_input_ids": ids} if name == "tuned" else {})
+        with torch.no_grad():
+            assert torch.allclose(model(**inputs).logits, ours(**inputs).logits, atol=1e-5)
+
+
+def test_an_adapter_keeps_its_base_and_merges_to_the_same_answers(trained, token_folder, monkeypatch):
+    monkeypatch.chdir(token_folder)
+    folder = trained["adapter"]
+    ids = torch.arange(110, 130).unsqueeze(0)
+    folded, _ = load_run(folder)
+    merged, _ = load_run(folder / "merged")
+    base, _ = load_run(trained["rwkv"])
+    with torch.no_grad():
+        assert torch.allclose(folded(ids).logits, merged(ids).logits, atol=1e-5)
+        assert not torch.allclose(folded(ids).logits, base(ids).logits, atol=1e-3)
+    config = json.loads((folder / "adapter/adapter_config.json").read_text())
+    assert (config["lora_alpha"], config["r"]) == (4, 4)
+    results = read_manifest(folder / "manifest.json")["results"]
+    base_results = read_manifest(trained["rwkv"] / "manifest.json")["results"]
+    assert results["parameters"] == base_results["parameters"]
+    assert 0 < results["trainable_parameters"] < results["parameters"]
+
+
+def test_metrics_have_a_line_for_every_logged_step(trained, token_folder):
+    lines = (token_folder / trained["rwkv"] / "metrics.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert [entry["step"] for entry in entries] == list(range(25))
+    evaluated = [entry for entry in entries if "dev_loss" in entry]
+    assert [entry["step"] for entry in evaluated] == [0, 8, 16, 24]
+    for entry in evaluated:  # the token files of the fixture count three bytes for each token
+        assert entry["dev_bits_per_byte"] == pytest.approx(entry["dev_loss"] / math.log(2) / 3)
+
+
+@pytest.mark.parametrize("name", ["rwkv", "t5"])
+@pytest.mark.parametrize("micro_batch", [1, 4, 6])
+def test_gradients_do_not_depend_on_the_micro_batch(
+    name, micro_batch, token_folder, training_specs, word_tokenizer, tmp_path
+):
+    """Against the mean loss of Transformers' kind: one cross-entropy over the whole batch, in float64."""
+    spec = training_specs[name]
+    if name == "t5":  # dropout's masks depend on how the batch is cut
+        spec = spec | {"architecture": spec["architecture"] | {"dropout_rate": 0.0}}
+    job = trainer(token_folder, spec, word_tokenizer, tmp_path, micro_batch)
+    if name == "t5":  # WKV's fast path is fp32
+        job.model.double()
+    gradients = {}
+    job._update = lambda step: gradients.update({n: p.grad.clone() for n, p in job.model.named_parameters()})
+    job._step(0)
+    job.optimizer.zero_grad()
+    draws = job.sampler.batch(0, 6)
+    batch = job.objective.collate([job.objective.example(draw) for draw in draws])
+    logits = job.model(**batch.model_inputs, use_cache=False).logits
+    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=-100).backward()
+    bound = 1e-12 if name == "t5" else 2e-6
+    wanted = torch.cat([p.grad.flatten() for p in job.model.parameters()])
+    found = torch.cat([gradients[n].flatten() for n, _ in job.model.named_parameters()])
+    assert (found - wanted).norm() <= bound * wanted.norm()
+
+
+def test_training_in_pieces_ends_with_the_same_weights(token_folder, training_specs, word_tokenizer, tmp_path):
+    """Dropout included: it is a function of the step."""
+    whole = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "whole")
+    whole.run(StopRequest())
+    stop = StopRequest()
+    stop.signal_name = "SIGTERM"
+    for _ in range(23):  # asked to stop after every single step
+        piece = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "pieces")
+        with pytest.raises(Exception, match="stopped by SIGTERM at step"):
+            piece.run(stop)
+    last = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "pieces")
+    last.run(StopRequest())
+    assert last.progress["attempts"] == 24
+    for ours, theirs in zip(last.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    strip = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+        for path in (tmp_path / "whole/metrics.jsonl", tmp_path / "pieces/metrics.jsonl")
+    ]
+    assert strip[0] == strip[1], "no line of the log is lost or written twice"
+
+
+def test_a_killed_job_goes_on_and_ends_with_the_same_weights(trained, token_folder, training_specs, monkeypatch):
+    """SIGKILL at random moments, then SIGTERM, then to the end, through the command line."""
+    monkeypatch.chdir(token_folder)
+    spec = training_specs["rwkv"]
+    spec_file, output = token_folder / "killed.json", Path("results/models/killed/seed3")
+    spec_file.write_text(json.dumps(spec), encoding="utf-8")
+    line = command(spec_file, "killed", output, **{"checkpoint-seconds": 0})
+    moments, kills = random.Random(0), 0
+    while kills < 2:
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 60
+        while not list(Path("state/killed").glob("*/step*")) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(moments.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        assert not (output / "manifest.json").exists()
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for text in process.stdout:
+        if text.startswith("going on from step"):
+            break
+    process.send_signal(signal.SIGTERM)
+    rest = process.communicate()[0]
+    if process.returncode:  # it may have been quicker than the signal
+        assert process.returncode == 1
+        assert "stopped by SIGTERM at step" in rest
+        done = subprocess.run(line, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "going on from step" in done.stdout
+    kept, wanted = (load_file(folder / "model.safetensors") for folder in (output, trained["rwkv"]))
+    assert kept.keys() == wanted.keys()
+    assert all(torch.equal(kept[name], wanted[name]) for name in wanted)
+
+
+def test_a_state_of_another_spec_is_not_continued(token_folder, training_specs, monkeypatch, tmp_path):
+    monkeypatch.chdir(token_folder)
+    stale = Path("state/fresh/0123456789abcdef/step000000004")
+    stale.mkdir(parents=True)
+    spec_file = tmp_path / "spec.json"
+    spec = training_specs["rwkv"]
+    spec_file.write_text(json.dumps(spec | {"recipe": spec["recipe"] | {"steps": 3}}), encoding="utf-8")
+    done = subprocess.run(
+        command(spec_file, "fresh", tmp_path / "fresh"), capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it belongs to another configuration of this run" in done.stdout
+    assert "going on" not in done.stdout
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(
+    token_folder, training_specs, word_tokenizer, tmp_path
+):
+    job = trainer(token_folder, training_specs["rwkv"], word_tokenizer, tmp_path)
+    job.checkpoint_seconds = 0
+    step, job_step = 5, job._step
+
+    def poison(number):
+        if number == step:
+            with torch.no_grad():
+                next(job.model.parameters()).fill_(math.nan)
+        return job_step(number)
+
+    job._step = poison
+    with pytest.raises(Exception, match=r"the loss of step 5 is nan.*look at these examples \(corpus:index\): 0:"):
+        job.run(StopRequest())
+    assert [folder.name for folder in tmp_path.glob("step*")] == ["step000000005"]
+
+
+def test_a_checkpoint_of_another_model_is_refused(token_folder, training_specs, word_tokenizer, tmp_path):
+    job = trainer(token_folder, training_specs["rwkv"], word_tokenizer, tmp_path)
+    job.progress["step"] = 1
+    job._step(0)
+    job._save()
+    other = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path)
+    with pytest.raises(Exception, match="does not fit the model"):
+        other.run(StopRequest())
+
+
+def test_two_jobs_cannot_share_a_state(tmp_path):
+    from tsumugi.training.checkpoint import locked
+
+    code = "import sys, time; from tsumugi.training.checkpoint import locked\nfrom pathlib import Path\n"
+    code += "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    scripts = str(SCRIPT.parent)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": scripts}
+    )
+    try:
+        holder.stdout.readline()
+        with pytest.raises(Exception, match="another job is training from this state"), locked(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with locked(tmp_path):  # a kill leaves no lock behind
+        pass
