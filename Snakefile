@@ -6,7 +6,9 @@ the stages: corpora, tokenizers, models, generations, scores, report (the defaul
 
 import json
 import os
+import re
 import sys
+from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,6 +26,8 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from tsumugi.config import load_config
 from tsumugi.errors import TsumugiError
+from tsumugi.reporting.inputs import manifests as report_manifests
+from tsumugi.reporting.spec import report_spec
 from tsumugi.specs import SPECS
 
 # A `configfile:` would be merged with the one on the command line; this way `--configfile` replaces it, in the main
@@ -39,6 +43,18 @@ except TsumugiError as error:
     raise WorkflowError(str(error)) from None
 
 
+wildcard_constraints:
+    corpus="|".join(map(re.escape, experiment.corpora)) or "(?!)",
+    tokenizer=r"[A-Za-z0-9_-]+",
+    task="|".join(map(re.escape, experiment.tasks)) or "(?!)",
+    prompt=r"[A-Za-z0-9_-]+",
+    run="|".join(map(re.escape, experiment.runs)) or "(?!)",
+    seed=r"\d+",
+    shard=r"\d{5}",
+    stage=r"[a-z_]+",
+    name=r"[A-Za-z0-9_.-]+",
+
+
 include: "rules/common.smk"
 include: "rules/specs.smk"
 include: "rules/corpus.smk"
@@ -47,3 +63,53 @@ include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/score.smk"
 include: "rules/report.smk"
+
+
+# The target rules, in the order of the stages; each stands for everything that its stage makes.
+SEEDED_RUNS = [(name, seed) for name, run in experiment.runs.items() for seed in run.seeds]
+SCORED = [(name, seed, experiment.runs[name].task) for name, seed in SEEDED_RUNS if experiment.runs[name].task]
+
+
+rule corpora:
+    """Clean shards, splits and statistics of every corpus."""
+    localrule: True
+    input:
+        expand("results/corpora/{corpus}/stats.json", corpus=experiment.corpora),
+
+
+rule tokenizers:
+    """Every tokenizer, and how finely it cuts."""
+    localrule: True
+    input:
+        expand("results/tokenizers/{tokenizer}/fertility.json", tokenizer=experiment.tokenizers),
+
+
+rule models:
+    """Every run, once for each of its seeds."""
+    localrule: True
+    input:
+        [model_manifest(run, seed) for run, seed in SEEDED_RUNS],
+
+
+rule generations:
+    """The outputs of every run on a task."""
+    localrule: True
+    input:
+        [f"results/generations/{run}/seed{seed}/{task}.json" for run, seed, task in SCORED],
+
+
+rule scores:
+    """The scores of every run on a task, and of the counted n-grams."""
+    localrule: True
+    input:
+        [f"results/scores/{run}/seed{seed}/{task}.likelihood.json" for run, seed, task in SCORED],
+        [f"results/scores/{run}/seed{seed}/{task}.quality.json" for run, seed, task in SCORED],
+        [f"results/scores/baselines/{task}.{experiment.tokenizer_of(run)}.json" for run, _, task in SCORED],
+
+
+rule report:
+    """The comparison as one page, results/report/index.html. The default target."""
+    default_target: True
+    localrule: True
+    input:
+        "results/report/manifest.json" if experiment.reports else rules.scores.input,

@@ -3,14 +3,13 @@
 SCRIPTS = str(Path(workflow.basedir) / "scripts")
 
 
+# --- what decides a job, and what does not ---
+
+
 def spec_json(wildcards):
     """The spec of one job as JSON; as a param it is tracked by Snakemake."""
-    return json.dumps(SPECS[wildcards.stage](experiment, wildcards.name), ensure_ascii=False, sort_keys=True)
-
-
-def shards(corpus):
-    """Names of a corpus' shards: 00000, 00001, …"""
-    return [f"{number:05d}" for number in range(experiment.corpora[corpus].num_shards)]
+    spec = SPECS[wildcards.stage](experiment, wildcards.name)
+    return json.dumps(spec, ensure_ascii=False, indent=2)
 
 
 def timed_threads(_):
@@ -23,12 +22,29 @@ def run_micro_batch(wildcards):
     return experiment.compute.micro_batches.get(wildcards.run, experiment.compute.micro_batch)
 
 
-def model_manifest(run, seed):
-    return f"results/models/{run}/seed{seed}/manifest.json"
+# --- paths ---
+
+
+def shards(corpus):
+    """Names of a corpus' shards: 00000, 00001, …"""
+    return [f"{number:05d}" for number in range(experiment.corpora[corpus].num_shards)]
+
+
+def clean_manifests(corpus):
+    """Manifests of a corpus' clean shards."""
+    return [f"results/corpora/{corpus}/clean/{shard}.json" for shard in shards(corpus)]
+
+
+def split_manifest(corpus):
+    return f"results/corpora/{corpus}/split/manifest.json"
 
 
 def tokenizer_manifest(tokenizer):
     return f"results/tokenizers/{tokenizer}/manifest.json"
+
+
+def token_manifests(corpus, tokenizer):
+    return [f"results/tokens/{corpus}/{tokenizer}/{shard}.json" for shard in shards(corpus)]
 
 
 def pairs_manifest(run):
@@ -37,8 +53,51 @@ def pairs_manifest(run):
     return f"results/pairs/{task}/{prompt}/{experiment.tokenizer_of(run)}/manifest.json"
 
 
-def token_manifests(corpus, tokenizer):
-    return [f"results/tokens/{corpus}/{tokenizer}/{shard}.json" for shard in shards(corpus)]
+def model_manifest(run, seed):
+    return f"results/models/{run}/seed{seed}/manifest.json"
+
+
+# --- input functions, in the order of the stages ---
+
+
+def raw_inputs(wildcards):
+    """One's own files, so that a changed file is read again; what a reader fetches is no input."""
+    corpus = experiment.corpora[wildcards.corpus]
+    if corpus.reader != "local_files":
+        return []
+    found = {path for pattern in corpus.files for path in glob(pattern, recursive=True)}
+    return sorted(path for path in found if os.path.isfile(path))
+
+
+def corpus_normalized(wildcards):
+    """Manifests of a corpus' normalized shards."""
+    return [f"results/corpora/{wildcards.corpus}/shards/{shard}.json" for shard in shards(wildcards.corpus)]
+
+
+def corpus_clean(wildcards):
+    """Manifests of a corpus' clean shards."""
+    return clean_manifests(wildcards.corpus)
+
+
+def tokenizer_corpora(wildcards):
+    """Manifests of what a tokenizer is trained on and measured with: splits and clean shards."""
+    corpora = experiment.tokenizers[wildcards.tokenizer].corpora
+    return [manifest for corpus in corpora for manifest in [split_manifest(corpus), *clean_manifests(corpus)]]
+
+
+def task_clean(wildcards):
+    """Manifests of the clean shards of a task's corpus."""
+    return clean_manifests(experiment.tasks[wildcards.task].corpus)
+
+
+def task_split(wildcards):
+    """Manifest of the split of a task's corpus."""
+    return split_manifest(experiment.tasks[wildcards.task].corpus)
+
+
+def task_tokens(wildcards):
+    """Manifests of the token files of a task's corpus."""
+    return token_manifests(experiment.tasks[wildcards.task].corpus, wildcards.tokenizer)
 
 
 def run_data(wildcards):
@@ -56,3 +115,21 @@ def run_start(wildcards):
     if source in experiment.runs:
         return model_manifest(source, wildcards.seed)
     return tokenizer_manifest(experiment.tokenizer_of(wildcards.run))
+
+
+def run_pairs(wildcards):
+    """Manifest of the pairs of a run's task."""
+    return pairs_manifest(wildcards.run)
+
+
+def baseline_pairs(wildcards):
+    """Manifest of the pairs that name the test documents: those of the first run on the task with this tokenizer."""
+    for name, run in experiment.runs.items():
+        if run.task == wildcards.task and experiment.tokenizer_of(name) == wildcards.tokenizer:
+            return pairs_manifest(name)
+    raise WorkflowError(f"no run on task {wildcards.task} has the tokenizer {wildcards.tokenizer}")
+
+
+def report_inputs(_):
+    """Manifests of everything that the report shows."""
+    return report_manifests(report_spec(experiment))

@@ -2,28 +2,6 @@
 # Makes: results/corpora/{corpus}/: raw.json (what was fetched), shards/ (normalized, filtered), clean/ (without
 #        duplicates), dropped/ (what went and why), split/ (ids of train, dev, test), overlap.json, stats.json.
 #        The raw files stay in data/{corpus}/; the raw shards are removed when they have been normalized.
-#
-# for common.smk:
-#
-# from glob import glob
-#
-#
-# def raw_inputs(wildcards):
-#     """One's own files, so that a changed file is read again; what a reader fetches is no input."""
-#     corpus = experiment.corpora[wildcards.corpus]
-#     if corpus.reader != "local_files":
-#         return []
-#     return sorted({path for pattern in corpus.files for path in glob(pattern, recursive=True) if os.path.isfile(path)})
-#
-#
-# def normalized_manifests(wildcards):
-#     """Manifests of a corpus' normalized shards."""
-#     return [f"results/corpora/{wildcards.corpus}/shards/{shard}.json" for shard in shards(wildcards.corpus)]
-#
-#
-# def cleaned_manifests(wildcards):
-#     """Manifests of a corpus' clean shards."""
-#     return [f"results/corpora/{wildcards.corpus}/clean/{shard}.json" for shard in shards(wildcards.corpus)]
 
 
 rule fetch_corpus:
@@ -122,7 +100,7 @@ rule find_duplicates:
     """Find documents with the same normalized text, over all shards."""
     input:
         spec="results/specs/find_duplicates/{corpus}.json",
-        shards=normalized_manifests,
+        shards=corpus_normalized,
     output:
         manifest="results/corpora/{corpus}/duplicates.json",
         duplicates="results/corpora/{corpus}/duplicates.parquet",
@@ -184,7 +162,7 @@ rule split_corpus:
     """Decide once which documents are for training, development and test."""
     input:
         spec="results/specs/split_corpus/{corpus}.json",
-        shards=cleaned_manifests,
+        shards=corpus_clean,
     output:
         manifest="results/corpora/{corpus}/split/manifest.json",
         splits=expand(
@@ -217,7 +195,7 @@ rule measure_overlap:
     input:
         spec="results/specs/measure_overlap/{corpus}.json",
         split="results/corpora/{corpus}/split/manifest.json",
-        shards=cleaned_manifests,
+        shards=corpus_clean,
     output:
         manifest="results/corpora/{corpus}/overlap.json",
         documents="results/corpora/{corpus}/overlap.parquet",
@@ -248,7 +226,7 @@ rule summarize_corpus:
     input:
         spec="results/specs/summarize_corpus/{corpus}.json",
         raw="results/corpora/{corpus}/raw.json",
-        shards=cleaned_manifests,
+        shards=corpus_clean,
         split="results/corpora/{corpus}/split/manifest.json",
         overlap="results/corpora/{corpus}/overlap.json",
     output:

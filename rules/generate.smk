@@ -1,17 +1,6 @@
 # Needs: a finished run, the encoded pairs of its task (its own prompt and tokenizer), the clean shards of the corpus.
 # Makes: results/generations/{run}/seed{seed}/{task}.jsonl, an output for every test document; {task}.texts.parquet, the
 #        outputs alone; {task}.json, the manifest with times and peak memory.
-#
-# for common.smk:
-#
-# def run_pairs(wildcards):
-#     return pairs_manifest(wildcards.run)
-#
-#
-# def task_clean(wildcards):
-#     """Manifests of the clean shards of a task's corpus."""
-#     corpus = experiment.tasks[wildcards.task].corpus
-#     return [f"results/corpora/{corpus}/clean/{shard}.json" for shard in shards(corpus)]
 
 
 rule generate_text:

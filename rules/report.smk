@@ -1,16 +1,7 @@
 # Needs: models, generations and scores of every run that a report compares, the counted n-grams, the corpora's figures
 #        and the tokenizers' fertility.
 # Makes: results/report/index.html (one self-contained page), its tables as CSV and its plots as SVG beside it, and
-#        results/report/manifest.json. Target `provenance`: the walk from there to the raw files.
-#
-# for common.smk:
-#
-# REPORT = report_spec(experiment)  # from tsumugi.reporting.spec import report_spec
-#
-#
-# def report_inputs(_):
-#     """Manifests of everything that the report shows."""
-#     return report_manifests(REPORT)  # from tsumugi.reporting.inputs import manifests as report_manifests
+#        results/report/manifest.json. `snakemake verify_provenance` walks from there to the raw files.
 
 
 rule build_report:
@@ -21,13 +12,17 @@ rule build_report:
     output:
         page="results/report/index.html",
         comparison=report(
-            expand("results/report/{report}.comparison.csv", report=experiment.reports),
+            expand(
+                "results/report/{report}.comparison.csv", report=experiment.reports
+            ),
             caption="report/comparison.rst",
             category="Tables",
             labels={"table": "main comparison"},
         ),
         differences=report(
-            expand("results/report/{report}.differences.csv", report=experiment.reports),
+            expand(
+                "results/report/{report}.differences.csv", report=experiment.reports
+            ),
             caption="report/differences.rst",
             category="Tables",
             labels={"table": "paired differences"},

@@ -2,19 +2,6 @@
 # Makes: results/scores/{run}/seed{seed}/{task}.likelihood.json and {task}.quality.json, and the floor of the comparison,
 #        results/scores/baselines/{task}.{tokenizer}.json. Each is a manifest with the figures and their intervals; the
 #        values of single documents lie beside it in a .parquet.
-#
-# for common.smk: run_pairs and task_clean as in generate.smk, and
-#
-# def baseline_pairs(wildcards):
-#     """Manifest of the pairs that name the baseline's test documents: those of the first run with this tokenizer."""
-#     for name, run in experiment.runs.items():
-#         if run.task == wildcards.task and experiment.tokenizer_of(name) == wildcards.tokenizer:
-#             return pairs_manifest(name)
-#     raise WorkflowError(f"no run on task {wildcards.task} has the tokenizer {wildcards.tokenizer}")
-#
-#
-# def task_tokens(wildcards):
-#     return token_manifests(experiment.tasks[wildcards.task].corpus, wildcards.tokenizer)
 
 
 rule score_likelihood:

@@ -2,23 +2,6 @@
 # Makes: results/tokenizers/{tokenizer}/, a directory that AutoTokenizer opens, with its fertility; token files of the
 #        train and dev documents (never of a test document); the supervised pairs of each task and prompt.
 #        A tokenizer that came with a model from outside is copied to the same place under the name from-{run}.
-#
-# for common.smk:
-#
-# def clean_manifests(corpus):
-#     """Manifests of a corpus' split and of all its clean shards."""
-#     folder = f"results/corpora/{corpus}"
-#     return [f"{folder}/split/manifest.json", *(f"{folder}/clean/{shard}.json" for shard in shards(corpus))]
-#
-#
-# def tokenizer_corpora(wildcards):
-#     """Manifests of what a tokenizer is trained on and measured with."""
-#     return [m for corpus in experiment.tokenizers[wildcards.tokenizer].corpora for m in clean_manifests(corpus)]
-#
-#
-# def task_corpus(wildcards):
-#     """Manifests of a task's corpus."""
-#     return clean_manifests(experiment.tasks[wildcards.task].corpus)
 
 
 rule train_tokenizer:
@@ -141,7 +124,7 @@ rule encode_shard:
         r"""
         exec &> >(tee {log:q})
 
-        RAYON_NUM_THREADS={threads} python {SCRIPTS:q}/encode_shard.py \
+        python {SCRIPTS:q}/encode_shard.py \
             --corpus {wildcards.corpus:q} \
             --shard {wildcards.shard:q} \
             --tokenizer {params.tokenizer:q} \
@@ -154,7 +137,8 @@ rule encode_pairs:
     input:
         spec="results/specs/encode_pairs/{task}.{prompt}.json",
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
-        corpus=task_corpus,
+        split=task_split,
+        clean=task_clean,
     output:
         manifest="results/pairs/{task}/{prompt}/{tokenizer}/manifest.json",
         files=expand(

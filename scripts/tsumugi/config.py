@@ -205,6 +205,9 @@ class Task(Section):
     max_input_tokens: PositiveInt = 64
     max_output_tokens: PositiveInt = 512
     scored_characters: PositiveInt = Field(256, description="every model is scored on this prefix of each output")
+    bootstrap_samples: PositiveInt = Field(2000, description="resamples of the test documents behind each interval")
+    ngram_tokens: PositiveInt = Field(20_000_000, description="training tokens that the n-gram floor counts at most")
+    seed: int = Field(0, description="of the resamples, and of which other title a document is scored under")
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")
@@ -306,12 +309,10 @@ class Run(Section):
 
 
 class Report(Section):
-    """A comparison: runs on one task, with bootstrap intervals over the test documents."""
+    """A comparison of runs on one task."""
 
     runs: Annotated[tuple[Name, ...], Field(min_length=1)]
     task: Name
-    bootstrap_samples: PositiveInt = 2000
-    seed: int = 0
     samples: PositiveInt = Field(8, description="outputs shown side by side")
 
 

@@ -1,18 +1,81 @@
 """What decides the result of each stage: the part of the config that goes into its spec file, and nothing else.
 
-A job re-runs when its spec changes, so a key that only says where or how fast must not appear here.
+A job re-runs when its spec changes, so a key that only says where or how fast must not appear here. What a job stands
+on comes in through the manifests of its inputs. A function has the name of its rule.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from tsumugi.config import Config
+from tsumugi.reporting.spec import report_spec
 
 Spec = dict[str, Any]
+STEPS = {"num_shards", "normalize", "filters", "dedup", "split"}  # keys of a corpus that come after reading it
+
+
+def fetch_corpus(config: Config, name: str) -> Spec:
+    """Reader, what it reads, and the hashes that the raw files must have."""
+    return config.corpora[name].model_dump(mode="json", exclude=STEPS)
+
+
+def shard_corpus(config: Config, name: str) -> Spec:
+    """The same, and into how many shards."""
+    return config.corpora[name].model_dump(mode="json", exclude=STEPS - {"num_shards"})
+
+
+def normalize_shard(config: Config, name: str) -> Spec:
+    """Normalizer and filters."""
+    return config.corpora[name].model_dump(mode="json", include={"normalize", "filters"})
+
+
+def find_duplicates(config: Config, name: str) -> Spec:
+    """Which duplicates are dropped."""
+    return config.corpora[name].model_dump(mode="json", include={"dedup"})
+
+
+def clean_shard(config: Config, name: str) -> Spec:
+    """Nothing: the duplicates decide."""
+    return {}
+
+
+def split_corpus(config: Config, name: str) -> Spec:
+    """Method, ratios, seed, families."""
+    return config.corpora[name].model_dump(mode="json", include={"split"})
+
+
+def measure_overlap(config: Config, name: str) -> Spec:
+    """Nothing: shards and split decide."""
+    return {}
+
+
+def summarize_corpus(config: Config, name: str) -> Spec:
+    """Nothing: the steps before decide."""
+    return {}
+
+
+def train_tokenizer(config: Config, name: str) -> Spec:
+    """The tokenizer's section, and how many shards its corpora have."""
+    tokenizer = config.tokenizers[name]
+    shards = {corpus: config.corpora[corpus].num_shards for corpus in tokenizer.corpora}
+    return {"tokenizer": tokenizer.model_dump(mode="json"), "num_shards": shards}
+
+
+def import_tokenizer(config: Config, name: str) -> Spec:
+    """Where the model lies whose tokenizer it is."""
+    return {"source": config.runs[name.removeprefix("from-")].init_from}
+
+
+def encode_pairs(config: Config, name: str) -> Spec:
+    """Which columns make a pair, the words around the input, and the limits. The name is {task}.{prompt}."""
+    task_name, prompt = name.split(".")
+    task = config.tasks[task_name]
+    limits = task.model_dump(mode="json", include={"corpus", "input", "output", "max_input_tokens", "max_output_tokens"})
+    return {**limits, "num_shards": config.corpora[task.corpus].num_shards, "template": task.prompts[prompt]}
 
 
 def train_model(config: Config, name: str) -> Spec:
-    """Objective, data, start and recipe of a run. Runs it stands on come in through their manifests."""
+    """Objective, data, start and recipe of a run."""
     run = config.runs[name]
     dump = run.model_dump(mode="json")
     return {
@@ -27,4 +90,51 @@ def train_model(config: Config, name: str) -> Spec:
     }
 
 
-SPECS: dict[str, Callable[[Config, str], Spec]] = {function.__name__: function for function in (train_model,)}
+def generate_text(config: Config, name: str) -> Spec:
+    """How outputs are sampled, and how long they may be."""
+    return config.tasks[name].model_dump(mode="json", include={"output", "max_output_tokens", "decoding"})
+
+
+def score_likelihood(config: Config, name: str) -> Spec:
+    """The prefix that is scored, and the resamples."""
+    keys = {"output", "scored_characters", "bootstrap_samples", "seed"}
+    return config.tasks[name].model_dump(mode="json", include=keys)
+
+
+def score_quality(config: Config, name: str) -> Spec:
+    """The same for generated texts."""
+    return config.tasks[name].model_dump(mode="json", include={"scored_characters", "bootstrap_samples", "seed"})
+
+
+def score_ngrams(config: Config, name: str) -> Spec:
+    """The same for the counted n-grams, and how much is counted."""
+    return {**score_likelihood(config, name), "max_tokens": config.tasks[name].ngram_tokens}
+
+
+def build_report(config: Config, name: str) -> Spec:
+    """Every comparison, and of each run what the page says about it."""
+    return report_spec(config)
+
+
+SPECS: dict[str, Callable[[Config, str], Spec]] = {
+    function.__name__: function
+    for function in (
+        fetch_corpus,
+        shard_corpus,
+        normalize_shard,
+        find_duplicates,
+        clean_shard,
+        split_corpus,
+        measure_overlap,
+        summarize_corpus,
+        train_tokenizer,
+        import_tokenizer,
+        encode_pairs,
+        train_model,
+        generate_text,
+        score_likelihood,
+        score_quality,
+        score_ngrams,
+        build_report,
+    )
+}

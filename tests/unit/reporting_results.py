@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from tsumugi.atomic import write_text
 from tsumugi.config import load_config
 from tsumugi.generation.records import write_records
@@ -43,7 +42,10 @@ def experiment(runs=("rwkv-title", "t5-title"), seeds=(42,), reports=("compare",
             }
         },
         "runs": {},
-        "reports": {name: {"runs": list(runs), "task": "title_to_article", "samples": 4} for name in reports},
+        "reports": {
+            name: {"runs": list(runs), "task": "title_to_article", "samples": 4, "bootstrap_samples": 300}
+            for name in reports
+        },
     }
     for run in runs:
         architecture, objective = base[run]

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_provenance.py"

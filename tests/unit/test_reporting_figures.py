@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from lxml import etree, html
 from reporting_results import DOCUMENTS, experiment, write_results
-
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import verify
 from tsumugi.reporting import inputs

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
-
 from tsumugi.errors import TsumugiError
 from tsumugi.reporting.dot import Graph, Node, parse_dot
 from tsumugi.reporting.drawing import draw_graph

@@ -9,9 +9,10 @@ from tsumugi.provenance.manifest import Manifest, file_sha256, identity, read_ma
 def verify(root: str | Path) -> tuple[list[str], list[str]]:
     """Check ``root`` and everything that it stands on. Every file is hashed once, every manifest read once.
 
-    What is checked: the sha256 of each output and record; that each manifest is still the one its consumer was made from; and, where a
-    manifest says which files its figures were copied from (``results.figures_from``, as the report's does), that these
-    are unchanged byte for byte. An output that the workflow removes after use (temporary) may be absent.
+    What is checked: the sha256 of each output and record; that each manifest is still the one its consumer was made
+    from; and, where a manifest says which files its figures were copied from (``results.figures_from``, as the report's
+    does), that these are unchanged byte for byte. An output that the workflow removes after use (temporary) may be
+    absent.
 
     Returns:
         (visited, problems): manifests in the order of the walk, and one line for each file that is missing or changed.

@@ -18,7 +18,6 @@ from tsumugi.reporting.metrics import (
 )
 from tsumugi.reporting.tables import Column, Table
 
-
 ORIGINALS = "the original texts"
 
 

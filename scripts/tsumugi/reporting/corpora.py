@@ -8,7 +8,7 @@ from tsumugi.provenance import read_manifest
 from tsumugi.reporting import inputs
 from tsumugi.reporting.tables import Column, Table
 
-MANY = 14  # rows of a table on the page; the rest is in the CSV
+MANY = 18  # rows of a table on the page; the rest is in the CSV
 Scalar = str | int | float | bool | None
 
 
@@ -22,7 +22,7 @@ class Overlap:
 
 @dataclass(frozen=True)
 class CorpusData:
-    """One corpus: a long table for the CSV, short ones for the page, the raw files, and the overlap of test with train."""
+    """One corpus: a long table for the CSV, short ones for the page, the raw files, the overlap of test and train."""
 
     name: str
     all_figures: Table

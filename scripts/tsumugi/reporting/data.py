@@ -109,7 +109,7 @@ def _load_run(spec: inputs.Spec, run: str, task: str, sample_ids: list[str]) -> 
             _documents(inputs.score(run, seed, task, benchmark), f"score_{benchmark}")
             for benchmark in ("likelihood", "quality")
         ]
-        documents = scores[0].join(scores[1], how="outer", rsuffix="_quality")
+        documents = scores[0].join(scores[1].drop(columns=scores[0].columns, errors="ignore"), how="outer")
         stages = [_load_stage(stage, seed) for stage in inputs.run_chain(spec, run)]
         generation = read_manifest(path.with_suffix(".json"))
         repetitions.append(Repetition(seed, stages, generation, pd.Series(lengths, dtype=float), documents))

@@ -48,7 +48,8 @@ def parse_dot(text: str, source: str) -> Graph:
         elif line and line != "}" and not SETTING.match(line):
             raise TsumugiError(
                 f"{source}, line {number}: {line[:80]!r} is no line of Snakemake's graph; make the file with "
-                "`snakemake --rulegraph dot` or `snakemake --dag dot` (other graphs, such as --filegraph, cannot be drawn)"
+                "`snakemake --rulegraph dot` or `snakemake --dag dot` (other graphs, such as --filegraph, cannot be "
+                "drawn)"
             )
     if not opened or not nodes:
         raise TsumugiError(f"{source}: holds no graph; make it with `snakemake --rulegraph dot`")

@@ -7,6 +7,7 @@ top-to-bottom and left-to-right gives the more compact picture is taken.
 import unicodedata
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from grandalf.graphs import Edge as LayoutEdge
 from grandalf.graphs import Graph as LayoutGraph
@@ -34,6 +35,28 @@ class _Box:
     xy: Point = (0.0, 0.0)
 
 
+class _Vertex(Vertex):
+    """A vertex with a hash of its own: grandalf keeps sets, and a hash by address reorders them in each process."""
+
+    def __init__(self, number: int, name: str) -> None:
+        super().__init__(name)
+        self._number = number
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Edge(LayoutEdge):
+    """The same for edges."""
+
+    def __init__(self, number: int, source: Vertex, target: Vertex) -> None:
+        super().__init__(source, target)
+        self._number = number
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 @dataclass(frozen=True)
 class _Placed:
     """A finished layout: box middles, polylines of the arrows, and the size of the whole."""
@@ -46,7 +69,7 @@ class _Placed:
 
 
 def draw_graph(graph: Graph, title: str) -> str:
-    """SVG of ``graph``. Text and lines use ``currentColor``, so the picture follows the page's light or dark colours."""
+    """SVG of ``graph``. Text and lines use ``currentColor``, so the picture follows the light or dark of the page."""
     layouts = [_place(graph, downwards) for downwards in (True, False)]
     placed = min(layouts, key=lambda layout: max(layout.width / 4, layout.height / 3))
     arrows = "\n".join(_arrow(path, placed.downwards) for path in placed.paths)
@@ -57,7 +80,8 @@ def draw_graph(graph: Graph, title: str) -> str:
         f"role=\"img\" font-family=\"system-ui, 'Noto Sans JP', 'Noto Sans CJK JP', sans-serif\" "
         f'font-size="{FONT_SIZE}" color="#555">\n'
         f"<title>{escape(title)}</title>\n"
-        f'<g class="arrows" fill="none" stroke="currentColor" stroke-width="1.3" stroke-opacity="0.65">\n{arrows}\n</g>\n'
+        f'<g class="arrows" fill="none" stroke="currentColor" stroke-width="1.3" stroke-opacity="0.65">\n'
+        f"{arrows}\n</g>\n"
         f'<g class="boxes">\n{boxes}\n</g>\n</svg>\n'
     )
 
@@ -77,11 +101,12 @@ def _cut(line: str) -> str:
 
 
 def _place(graph: Graph, downwards: bool) -> _Placed:
-    vertices = {name: Vertex(name) for name in graph.nodes}
+    vertices = {name: _Vertex(number, name) for number, name in enumerate(graph.nodes)}
     for name, node in graph.nodes.items():
         width, height = _size(node)
         vertices[name].view = _Box(width, height) if downwards else _Box(height, width)
-    edges = [LayoutEdge(vertices[source], vertices[target]) for source, target in graph.edges if source != target]
+    arrows = [(source, target) for source, target in graph.edges if source != target]
+    edges = [_Edge(i, vertices[source], vertices[target]) for i, (source, target) in enumerate(arrows)]
     middles: dict[str, Point] = {}
     paths: list[list[Point]] = []
     offset = 0.0  # unconnected parts stand beside one another
@@ -134,7 +159,7 @@ def _path(layout: SugiyamaLayout, edge: LayoutEdge) -> list[Point]:
 
 def _arrow(path: list[Point], downwards: bool) -> str:
     parts = [f"M{path[0][0]:.1f},{path[0][1]:.1f}"]
-    for (x0, y0), (x1, y1) in zip(path, path[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(path):
         if downwards:
             middle = (y0 + y1) / 2
             parts.append(f"C{x0:.1f},{middle:.1f} {x1:.1f},{middle:.1f} {x1:.1f},{y1:.1f}")

@@ -1,8 +1,8 @@
 """The plots, as SVG text that is the same whenever it is made from the same figures.
 
-Letters are drawn as outlines, so Japanese reads right on a machine without a Japanese font. A run has the same colour in
-every plot, from the palette of Okabe and Ito (2008), which the colour-blind can tell apart; where a line can be mistaken
-its dashes differ as well.
+Letters are drawn as outlines, so Japanese reads right on a machine without a Japanese font. A run has the same colour
+in every plot, from the palette of Okabe and Ito (2008), which the colour-blind can tell apart; where a line can be
+mistaken its dashes differ as well.
 """
 
 import io

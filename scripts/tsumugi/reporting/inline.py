@@ -11,7 +11,7 @@ REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
 def inline_svg(svg: str, prefix: str, label: str) -> str:
-    """``svg`` without header and metadata, its identifiers prefixed, sized by the page, with ``label`` for screen readers.
+    """``svg`` without header and metadata, identifiers prefixed, sized by the page, ``label`` for screen readers.
 
     Raises:
         lxml.etree.XMLSyntaxError: not an SVG file of ours.

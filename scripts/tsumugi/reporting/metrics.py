@@ -26,7 +26,7 @@ BITS_PER_BYTE = Metric(
     "bits per byte",
     3,
     "lower",
-    "How badly the model predicts the reference text under its own title, per UTF-8 byte; comparable between tokenizers.",
+    "How badly the model predicts the reference under its own title, per UTF-8 byte; comparable between tokenizers.",
     "ratio",
     ("bits_own", "bytes"),
 )
@@ -44,7 +44,7 @@ TITLE_GAIN_CATEGORY = Metric(
     "title gain, same category",
     4,
     "higher",
-    "The same against the title of another document of the same category: what the title tells beyond the kind of text.",
+    "The same against the title of another document of its category: what the title tells beyond the kind of text.",
     "gain",
     ("bits_same_category", "bits_own", "bytes"),
 )

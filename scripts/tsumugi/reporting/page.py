@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def render(
         "metrics": METRICS,
         "figure_labels": FIGURE_LABELS,
         "shown_inputs": shown_inputs,
-        "shown_files": partial(_first, SHOWN_FILES),
+        "shown_files": _shown_files,
     }
     overlaps = {corpus.name: corpus.overlap for corpus in corpora}
     return environment.get_template("index.html.jinja").render(
@@ -170,9 +169,10 @@ def shown_inputs(links: list[Link]) -> tuple[list[Link], dict[str, int]]:
     return kept, {kind: count - SIBLINGS for kind, count in counts.items() if count > SIBLINGS}
 
 
-def _first(count: int, mapping: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], int]:
-    items = list(mapping.items())
-    return items[:count], max(0, len(items) - count)
+def _shown_files(outputs: Mapping[str, Any], records: Mapping[str, Any]) -> tuple[list[tuple[str, Any]], int]:
+    """The files of a manifest that are written out, and how many more there are."""
+    items = [*outputs.items(), *records.items()]
+    return items[:SHOWN_FILES], max(0, len(items) - SHOWN_FILES)
 
 
 def _finished(chain: Chain) -> str:

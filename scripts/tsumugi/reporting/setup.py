@@ -22,7 +22,7 @@ def setup_table(spec: Spec, report: ReportData) -> Table:
         *(Column(f"run:{run.name}", run.name) for run in report.runs),
         Column("differs", "differs"),
     )
-    caption = "What the compared runs have in common and what not. A difference in results can come from any row that differs."
+    caption = "Read from the configuration. A difference in results can come from any row that differs."
     return Table(f"{report.name}.setup", caption, columns, rows)
 
 

@@ -6,7 +6,7 @@ from tsumugi.config import Config
 
 
 def report_spec(config: Config) -> dict[str, Any]:
-    """The spec of the rule build_report: ``reports`` and ``runs`` by name, and the ``corpora`` and ``tokenizers`` shown."""
+    """The spec of the rule build_report: ``reports`` and ``runs`` by name, ``corpora`` and ``tokenizers``."""
     reports = {name: _report(config, name) for name in config.reports}
     runs: dict[str, dict[str, Any]] = {}
     for report in config.reports.values():
@@ -27,6 +27,8 @@ def _report(config: Config, name: str) -> dict[str, Any]:
     trained = tokenizers & set(config.tokenizers)
     return {
         **report.model_dump(mode="json"),
+        "bootstrap_samples": config.tasks[report.task].bootstrap_samples,
+        "seed": config.tasks[report.task].seed,
         "task_settings": config.tasks[report.task].model_dump(mode="json"),
         "baselines": sorted(trained or tokenizers),  # bits per byte compare across tokenizers: no need for every one
     }

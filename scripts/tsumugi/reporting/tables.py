@@ -13,7 +13,7 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """``key`` in the rows and in the CSV; ``label`` and ``hint`` on the page. ``kind`` decides how a value is written."""
+    """``key`` in the rows and the CSV; ``label`` and ``hint`` on the page; ``kind`` decides how a value is written."""
 
     key: str
     label: str

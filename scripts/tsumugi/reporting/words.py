@@ -81,12 +81,13 @@ def _titles(report: ReportData, settings: Bootstrap) -> Iterator[str]:
             continue
         if not gain.decided:
             yield (
-                f"Nothing shows that {run.name} uses its title: the title gain {say(gain, 4, True)} has an interval that "
-                "includes zero."
+                f"Nothing shows that {run.name} uses its title: the title gain {say(gain, 4, True)} has an interval "
+                "that includes zero."
             )
             continue
         if gain.value < 0:
-            yield f"{run.name} predicts worse under the right title than under another: {say(gain, 4, True)} bits per byte."
+            figure = say(gain, 4, True)
+            yield f"{run.name} predicts worse under the right title than under another: {figure} bits per byte."
             continue
         sentence = f"{run.name} uses its title: the right one saves {say(gain, 4)} bits per byte against any other"
         same = estimate(TITLE_GAIN_CATEGORY, run.documents, settings)
@@ -96,8 +97,8 @@ def _titles(report: ReportData, settings: Bootstrap) -> Iterator[str]:
             yield f"{sentence}, and {say(same, 4)} against one of the same category."
         else:
             yield (
-                f"{sentence}; against one of the same category no gain is shown ({say(same, 4, True)}), so what it takes "
-                "from the title may be no more than the kind of document."
+                f"{sentence}; against one of the same category no gain is shown ({say(same, 4, True)}), so what it "
+                "takes from the title may be no more than the kind of document."
             )
 
 
@@ -144,15 +145,15 @@ def _size(report: ReportData) -> Iterator[str]:
     if max(sizes) < SMALL_MODEL:
         yield (
             f"The models here have {span} parameters{tokens}. Models that write usable articles have "
-            "thousands of millions. At this size expect text that looks like the language over a few words and soon loses "
-            "its subject; judge the samples above yourself. The figures compare "
-            "models under one procedure. They do not show that any of them writes usable text, and what wins at this size "
-            "need not win at another."
+            "thousands of millions. At this size expect text that looks like the language over a few words and soon "
+            "loses its subject; judge the samples above yourself. The figures compare "
+            "models under one procedure. They do not show that any of them writes usable text, and what wins at this "
+            "size need not win at another."
         )
     else:
         yield (
-            f"The compared models have {span} parameters{tokens}. The figures here compare predictions and overlap with one "
-            "reference; whether a text is natural and true to its title needs human readers."
+            f"The compared models have {span} parameters{tokens}. The figures here compare predictions and overlap "
+            "with one reference; whether a text is natural and true to its title needs human readers."
         )
 
 
@@ -169,24 +170,24 @@ def _floor(report: ReportData, settings: Bootstrap) -> Iterator[str]:
     behind = [name for name, found in gaps.items() if any(gap and not (gap.decided and gap.value < 0) for gap in found)]
     if behind:
         yield (
-            f"A counted trigram, which is a table of how often three tokens stood together, is not shown to be beaten by "
-            f"{', '.join(behind)}. As a predictor of these documents such a run is not shown to be "
+            f"A counted trigram, which is a table of how often three tokens stood together, is not shown to be beaten "
+            f"by {', '.join(behind)}. As a predictor of these documents such a run is not shown to be "
             "better than counting; what it can show is learning, and whether it reacts to its title."
         )
     elif any(gaps.values()):
         yield (
-            "Every run predicts better than a counted trigram: more was learnt than which tokens stand together. It is a "
-            "floor, not a sign of quality."
+            "Every run predicts better than a counted trigram: more was learnt than which tokens stand together. It "
+            "is a floor, not a sign of quality."
         )
 
 
 def _reading_the_gain(report: ReportData, settings: Bootstrap) -> Iterator[str]:
     yield (
         "How to read title gain: each test document is scored three times, under its own title, under another "
-        "document's, and under another's of the same category. The gain is how many bits per byte the right title saves. "
-        "It needs no generated text and no judge. A gain against any title can come from the kind of document that a "
-        "title gives away; a gain within the category speaks of the subject. A large gain of a model that predicts badly "
-        "is not worth more than a small one of a model that predicts well."
+        "document's, and under another's of the same category. The gain is how many bits per byte the right title "
+        "saves. It needs no generated text and no judge. A gain against any title can come from the kind of document "
+        "that a title gives away; a gain within the category speaks of the subject. A large gain of a model that "
+        "predicts badly is not worth more than a small one of a model that predicts well."
     )
     for run in report.runs:
         gain = estimate(TITLE_GAIN, run.documents, settings)
@@ -214,25 +215,21 @@ def _repetition(comparison: Table) -> Iterator[str]:
         return
     for row in comparison.rows:
         found = row.get(key)
-        if (
-            not row.get("baseline")
-            and isinstance(found, Estimate)
-            and found.low is not None
-            and original.high is not None
-        ):
-            if found.low > original.high:
-                yield (
-                    f"{row['run']} repeats itself more than the originals do: {100 * found.value:.1f} % of its 8-character "
-                    f"windows stood in the same text before, against {100 * original.value:.1f} % in the originals."
-                )
+        if row.get("baseline") or not isinstance(found, Estimate) or found.low is None or original.high is None:
+            continue
+        if found.low > original.high:
+            yield (
+                f"{row['run']} repeats itself more than the originals do: {100 * found.value:.1f} % of its 8-character "
+                f"windows stood in the same text before, against {100 * original.value:.1f} % in the originals."
+            )
 
 
 def _uncertainty(report: ReportData) -> Iterator[str]:
     single = [run.name for run in report.runs if len(run.repetitions) == 1]
     if single:
         yield (
-            f"One training seed only: {', '.join(single)}. The intervals are about test documents; another seed could move "
-            "the figures by more than they say. Add seeds to the runs to see it."
+            f"One training seed only: {', '.join(single)}. The intervals are about test documents; another seed could "
+            "move the figures by more than they say. Add seeds to the runs to see it."
         )
 
 
@@ -242,15 +239,15 @@ def _confounds(setup: Table) -> Iterator[str]:
     prompts = ["prompt"] if "prompt" in differing else []
     if others or prompts:
         yield (
-            f"Besides the architecture the compared runs differ in: {', '.join([*others, *prompts])}. A difference between "
-            "them therefore has no one proven cause, and is not to be read as the worth of an architecture."
+            f"Besides the architecture the compared runs differ in: {', '.join([*others, *prompts])}. A difference "
+            "between them therefore has no one proven cause, and is not to be read as the worth of an architecture."
         )
 
 
 def _leak(overlap: Overlap | None) -> Iterator[str]:
     if overlap and overlap.share:
         yield (
-            f"{100 * overlap.share:.1f} % of the {overlap.window}-character windows of the test documents also stand in the "
-            "training documents. On these a model can do well by remembering; the figures are likely to be better than they "
-            "would be on text without such copies."
+            f"{100 * overlap.share:.1f} % of the {overlap.window}-character windows of the test documents also stand "
+            "in the training documents. On these a model can do well by remembering; the figures are likely to be "
+            "better than they would be on text without such copies."
         )

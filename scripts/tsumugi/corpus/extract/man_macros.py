@@ -89,7 +89,7 @@ class ManPage:
         return unescape(text, self._lines.strings)
 
     def _table(self, lines: Iterator[tuple[str, str]]) -> None:
-        """A row a line, cells joined by a space; ``T{ … T}`` cells span lines (tbl(1))."""
+        """A row a line; ``T{ … T}`` cells span lines (tbl(1))."""
         table = TableRows()
         for macro, rest in lines:
             if macro == "TE":

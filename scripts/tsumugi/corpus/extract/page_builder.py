@@ -111,7 +111,10 @@ class PageBuilder:
         for section in self.sections:
             heading = section.heading.strip("「」 ")
             if heading in NAME_SECTIONS:
-                name = name or fill(" ".join(section.lines))
+                first = (
+                    section.lines[:1] if " - " in "".join(section.lines[:1]) else section.lines
+                )  # one page, many names
+                name = name or fill(" ".join(first))
             elif section.lines and heading.upper() not in SKIPPED_SECTIONS:
                 lines += [heading] if heading else []
                 lines += section.lines

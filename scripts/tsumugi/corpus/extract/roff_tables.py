@@ -2,7 +2,7 @@
 
 
 class TableRows:
-    """Fed with the lines between ``.TS`` and ``.TE``, escapes already shown; collects rows, cells joined by a space."""
+    """Fed with the lines between ``.TS`` and ``.TE``, escapes already shown; collects rows, cells joined by commas."""
 
     def __init__(self) -> None:
         self.rows: list[str] = []
@@ -35,4 +35,4 @@ class TableRows:
         shown = [cell.strip() for cell in [*self._cells, *cells] if cell.strip() not in {"", "_", "="}]
         self._cells = []
         if shown:
-            self.rows.append(" ".join(shown))
+            self.rows.append("、".join(shown))
