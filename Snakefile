@@ -16,13 +16,17 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# Jobs call `python`: let it be the one that runs Snakemake, also where its environment was not activated. With
-# `--sdm conda`, conda puts its own in front.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-# Hub names resolve in the process that loads them, and nothing else in a job goes online.
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+scripts = str(Path(workflow.basedir) / "scripts")
+sys.path.insert(0, scripts)
+os.environ.update(
+    # Jobs call `python`: let it be the one that runs Snakemake, also where its environment was not activated. With
+    # `--sdm conda`, conda puts its own in front.
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
+    # Where the rules find their scripts, whatever the working folder is.
+    TSUMUGI_SCRIPTS=scripts,
+    # Each rule's output goes through a pipe to its log, which should not lag behind.
+    PYTHONUNBUFFERED="1",
+)
 
 from tsumugi.config import load_config
 from tsumugi.errors import TsumugiError
@@ -38,7 +42,9 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    experiment = load_config(config, ", ".join(map(str, workflow.configfiles)) or "config.yaml")
+    experiment = load_config(
+        config, ", ".join(map(str, workflow.configfiles)) or "config.yaml"
+    )
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None
 
@@ -66,50 +72,71 @@ include: "rules/report.smk"
 
 
 # The target rules, in the order of the stages; each stands for everything that its stage makes.
-SEEDED_RUNS = [(name, seed) for name, run in experiment.runs.items() for seed in run.seeds]
-SCORED = [(name, seed, experiment.runs[name].task) for name, seed in SEEDED_RUNS if experiment.runs[name].task]
+SEEDED_RUNS = [
+    (name, seed) for name, run in experiment.runs.items() for seed in run.seeds
+]
+SCORED = [
+    (name, seed, experiment.runs[name].task)
+    for name, seed in SEEDED_RUNS
+    if experiment.runs[name].task
+]
 
 
 rule corpora:
-    """Clean shards, splits and statistics of every corpus."""
-    localrule: True
     input:
         expand("results/corpora/{corpus}/stats.json", corpus=experiment.corpora),
+    """Clean shards, splits and statistics of every corpus."""
+    localrule: True
 
 
 rule tokenizers:
+    input:
+        expand(
+            "results/tokenizers/{tokenizer}/fertility.json",
+            tokenizer=experiment.tokenizers,
+        ),
     """Every tokenizer, and how finely it cuts."""
     localrule: True
-    input:
-        expand("results/tokenizers/{tokenizer}/fertility.json", tokenizer=experiment.tokenizers),
 
 
 rule models:
-    """Every run, once for each of its seeds."""
-    localrule: True
     input:
         [model_manifest(run, seed) for run, seed in SEEDED_RUNS],
+    """Every run, once for each of its seeds."""
+    localrule: True
 
 
 rule generations:
+    input:
+        [
+            f"results/generations/{run}/seed{seed}/{task}.json"
+            for run, seed, task in SCORED
+        ],
     """The outputs of every run on a task."""
     localrule: True
-    input:
-        [f"results/generations/{run}/seed{seed}/{task}.json" for run, seed, task in SCORED],
 
 
 rule scores:
+    input:
+        [
+            f"results/scores/{run}/seed{seed}/{task}.likelihood.json"
+            for run, seed, task in SCORED
+        ],
+        [
+            f"results/scores/{run}/seed{seed}/{task}.quality.json"
+            for run, seed, task in SCORED
+        ],
+        [
+            f"results/scores/baselines/{task}.{experiment.tokenizer_of(run)}.json"
+            for run, _, task in SCORED
+        ],
     """The scores of every run on a task, and of the counted n-grams."""
     localrule: True
-    input:
-        [f"results/scores/{run}/seed{seed}/{task}.likelihood.json" for run, seed, task in SCORED],
-        [f"results/scores/{run}/seed{seed}/{task}.quality.json" for run, seed, task in SCORED],
-        [f"results/scores/baselines/{task}.{experiment.tokenizer_of(run)}.json" for run, _, task in SCORED],
 
 
 rule report:
     """The comparison as one page, results/report/index.html. The default target."""
     default_target: True
-    localrule: True
     input:
         "results/report/manifest.json" if experiment.reports else rules.scores.input,
+    localrule: True

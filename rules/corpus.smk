@@ -27,7 +27,7 @@ rule fetch_corpus:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/fetch_corpus.py \
+        python "$TSUMUGI_SCRIPTS"/fetch_corpus.py \
             --spec {input.spec:q} \
             --data {params.data:q} \
             --output {output.manifest:q}
@@ -56,7 +56,7 @@ rule shard_corpus:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/shard_corpus.py \
+        python "$TSUMUGI_SCRIPTS"/shard_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --shards {output.shards:q} \
@@ -88,7 +88,7 @@ rule normalize_shard:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/normalize_shard.py \
+        python "$TSUMUGI_SCRIPTS"/normalize_shard.py \
             --spec {input.spec:q} \
             --sharded {input.sharded:q} \
             --shard {input.shards:q}/{wildcards.shard:q}.parquet \
@@ -118,7 +118,7 @@ rule find_duplicates:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/find_duplicates.py \
+        python "$TSUMUGI_SCRIPTS"/find_duplicates.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --output {output.manifest:q}
@@ -149,7 +149,7 @@ rule clean_shard:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/clean_shard.py \
+        python "$TSUMUGI_SCRIPTS"/clean_shard.py \
             --spec {input.spec:q} \
             --shard {input.shard:q} \
             --duplicates {input.duplicates:q} \
@@ -183,7 +183,7 @@ rule split_corpus:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/split_corpus.py \
+        python "$TSUMUGI_SCRIPTS"/split_corpus.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --output {output.manifest:q}
@@ -213,7 +213,7 @@ rule measure_overlap:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/measure_overlap.py \
+        python "$TSUMUGI_SCRIPTS"/measure_overlap.py \
             --spec {input.spec:q} \
             --split {input.split:q} \
             --shards {input.shards:q} \
@@ -245,7 +245,7 @@ rule summarize_corpus:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/summarize_corpus.py \
+        python "$TSUMUGI_SCRIPTS"/summarize_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --shards {input.shards:q} \

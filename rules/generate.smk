@@ -30,7 +30,7 @@ rule generate_text:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/generate_text.py \
+        python "$TSUMUGI_SCRIPTS"/generate_text.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \

@@ -66,7 +66,7 @@ rule build_report:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/build_report.py \
+        python "$TSUMUGI_SCRIPTS"/build_report.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -90,5 +90,5 @@ rule verify_provenance:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/verify_provenance.py {input.manifest:q}
+        python "$TSUMUGI_SCRIPTS"/verify_provenance.py {input.manifest:q}
         """

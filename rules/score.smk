@@ -29,7 +29,7 @@ rule score_likelihood:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/score_likelihood.py \
+        python "$TSUMUGI_SCRIPTS"/score_likelihood.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \
@@ -63,7 +63,7 @@ rule score_quality:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/score_quality.py \
+        python "$TSUMUGI_SCRIPTS"/score_quality.py \
             --spec {input.spec:q} \
             --generations {input.generations:q} \
             --output {output.manifest:q}
@@ -95,7 +95,7 @@ rule score_ngrams:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/score_ngrams.py \
+        python "$TSUMUGI_SCRIPTS"/score_ngrams.py \
             --spec {input.spec:q} \
             --tokenizer {input.tokenizer:q} \
             --tokens {input.tokens:q} \

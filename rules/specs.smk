@@ -11,9 +11,9 @@ rule write_spec:
         "logs/write_spec/{stage}/{name}.log",
     benchmark:
         "benchmarks/write_spec/{stage}/{name}.tsv"
+    localrule: True
     conda:
         "../envs/cpu.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=100,
@@ -22,5 +22,5 @@ rule write_spec:
         spec=spec_json,
     shell:
         r"""
-        printf '%s\n' {params.spec:q} 2> {log:q} > {output:q}
+        printf '%s\n' {params.spec:q} 2>{log:q} >{output:q}
         """

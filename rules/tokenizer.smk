@@ -30,7 +30,7 @@ rule train_tokenizer:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/train_tokenizer.py \
+        python "$TSUMUGI_SCRIPTS"/train_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -58,7 +58,7 @@ rule import_tokenizer:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/import_tokenizer.py \
+        python "$TSUMUGI_SCRIPTS"/import_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -82,15 +82,13 @@ rule measure_tokenizer:
     resources:
         mem_mb=1000,
         runtime=60,
-    params:
-        tokenizer="results/tokenizers/{tokenizer}",
     shell:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/measure_tokenizer.py \
+        python "$TSUMUGI_SCRIPTS"/measure_tokenizer.py \
             --spec {input.spec:q} \
-            --tokenizer {params.tokenizer:q} \
+            --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}
         """
 
@@ -118,16 +116,14 @@ rule encode_shard:
     resources:
         mem_mb=1000,
         runtime=60,
-    params:
-        tokenizer="results/tokenizers/{tokenizer}",
     shell:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/encode_shard.py \
+        python "$TSUMUGI_SCRIPTS"/encode_shard.py \
             --corpus {wildcards.corpus:q} \
             --shard {wildcards.shard:q} \
-            --tokenizer {params.tokenizer:q} \
+            --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}
         """
 
@@ -156,14 +152,12 @@ rule encode_pairs:
     resources:
         mem_mb=1000,
         runtime=120,
-    params:
-        tokenizer="results/tokenizers/{tokenizer}",
     shell:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/encode_pairs.py \
+        python "$TSUMUGI_SCRIPTS"/encode_pairs.py \
             --spec {input.spec:q} \
-            --tokenizer {params.tokenizer:q} \
+            --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}
         """

@@ -32,7 +32,7 @@ rule train_model:
         r"""
         exec &> >(tee {log:q})
 
-        python {SCRIPTS:q}/train_model.py \
+        python "$TSUMUGI_SCRIPTS"/train_model.py \
             --spec {input.spec:q} \
             --seed {wildcards.seed} \
             --data {input.data:q} \

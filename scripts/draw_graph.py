@@ -1,5 +1,7 @@
 """Draw a graph that Snakemake printed as an SVG picture. Graphviz is not needed.
 
+An arrow that follows from a longer way is left out: what depends on what stays the same, and the picture readable.
+
 Example:
     snakemake --rulegraph dot | python scripts/draw_graph.py --dot - --output rulegraph.svg
 """
@@ -19,14 +21,14 @@ def main() -> None:
     parser.add_argument("--title", default="Workflow", help="what the picture shows, for those who cannot see it")
     arguments = parser.parse_args()
 
-    from tsumugi.reporting.dot import parse_dot
+    from tsumugi.reporting.dot import parse_dot, without_implied_arrows
     from tsumugi.reporting.drawing import draw_graph
 
     try:
         text = sys.stdin.read() if arguments.dot == "-" else Path(arguments.dot).read_text(encoding="utf-8")
     except OSError as error:
         raise TsumugiError(f"{arguments.dot}: cannot be read ({error.strerror})") from None
-    write_text(arguments.output, draw_graph(parse_dot(text, arguments.dot), arguments.title))
+    write_text(arguments.output, draw_graph(without_implied_arrows(parse_dot(text, arguments.dot)), arguments.title))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ what it wants. ``python scripts/write_schema.py`` regenerates ``config.schema.js
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tsumugi.errors import TsumugiError
 
@@ -325,11 +325,17 @@ class Compute(Section):
     checkpoint_seconds: PositiveInt = Field(60, description="seconds of training between checkpoints")
 
 
+def _own_name(name: str) -> str:
+    if name.startswith("from-"):
+        raise ValueError("names that begin with 'from-' are those of tokenizers that come with a model from outside")
+    return name
+
+
 class Config(Section):
     """The whole of an experiment."""
 
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
-    tokenizers: dict[Name, Tokenizer] = {}
+    tokenizers: dict[Annotated[Name, AfterValidator(_own_name)], Tokenizer] = {}
     architectures: dict[Name, Architecture] = {}
     recipes: dict[Name, Recipe] = {}
     tasks: dict[Name, Task] = {}

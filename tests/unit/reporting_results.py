@@ -38,14 +38,12 @@ def experiment(runs=("rwkv-title", "t5-title"), seeds=(42,), reports=("compare",
                 "corpus": "docs",
                 "input": "title",
                 "output": "text",
+                "bootstrap_samples": 300,
                 "prompts": {"plain": "{input}\n", "instruction": "題名から本文を書いてください。\n{input}\n本文:\n"},
             }
         },
         "runs": {},
-        "reports": {
-            name: {"runs": list(runs), "task": "title_to_article", "samples": 4, "bootstrap_samples": 300}
-            for name in reports
-        },
+        "reports": {name: {"runs": list(runs), "task": "title_to_article", "samples": 4} for name in reports},
     }
     for run in runs:
         architecture, objective = base[run]

@@ -12,6 +12,7 @@ from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError
 
 BATCH_ROWS = 512
+FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # zstd alone lets flipped bits through
 REMAKE = "delete it and run the rule that makes it"
 ROW_GROUP_BYTES = 16 * 2**20
 
@@ -20,7 +21,7 @@ class RowWriter:
     """Collects rows and writes a row group whenever ``row_group_bytes`` of text have come together."""
 
     def __init__(self, path: Path, schema: pa.Schema, row_group_bytes: int = ROW_GROUP_BYTES) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, schema, **FORMAT)
         self._schema = schema
         self._limit = row_group_bytes
         self._rows: list[Mapping[str, Any]] = []
@@ -55,10 +56,10 @@ def open_writer(path: str | Path, schema: pa.Schema, row_group_bytes: int = ROW_
             writer.close()
 
 
-def write_table(path: str | Path, table: pa.Table, row_group_size: int | None = None) -> None:
+def write_table(path: str | Path, table: pa.Table) -> None:
     """Write a whole small table, atomically."""
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=row_group_size)
+        pq.write_table(table, temporary, **FORMAT)
 
 
 def read_batches(path: str | Path, columns: Sequence[str], advice: str = REMAKE) -> Iterator[pa.RecordBatch]:
@@ -67,7 +68,7 @@ def read_batches(path: str | Path, columns: Sequence[str], advice: str = REMAKE)
     Raises:
         TsumugiError: the file is missing, damaged or lacks a column; it is named, and ``advice`` says what to do.
     """
-    with readable_parquet(path, advice), pq.ParquetFile(path) as file:
+    with readable_parquet(path, advice), pq.ParquetFile(path, page_checksum_verification=True) as file:
         missing = [column for column in columns if column not in file.schema_arrow.names]
         if missing:
             raise TsumugiError(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import networkx
 
 from tsumugi.provenance import Manifest, identity, read_manifest
-from tsumugi.reporting.dot import Graph, Node
+from tsumugi.reporting.dot import Graph, Node, without_implied_arrows
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,16 @@ class Chain:
         """
         box_of = self._boxes()
         counted = Counter(box_of.values())
-        drawn = networkx.DiGraph()
-        drawn.add_nodes_from(counted)
-        for path, manifest in self.manifests.items():
-            drawn.add_edges_from((box_of[name], box_of[path]) for name in manifest["inputs"])
         end = (last, 1)
-        drawn.add_edges_from((box_of[root], end) for root in self.roots)
-        if networkx.is_directed_acyclic_graph(drawn):
-            drawn = networkx.transitive_reduction(drawn)
+        arrows = {(box_of[root], end) for root in self.roots}
+        for path, manifest in self.manifests.items():
+            arrows |= {(box_of[name], box_of[path]) for name in manifest["inputs"]}
         nodes = {}
         for box in [*counted, end]:
             several = counted.get(box, 1)
             nodes[_name(box)] = Node((box[0], *([f"{several} results"] if several > 1 else [])))
-        return Graph(nodes, tuple(sorted((_name(source), _name(target)) for source, target in drawn.edges)))
+        edges = tuple(sorted((_name(source), _name(target)) for source, target in arrows))
+        return without_implied_arrows(Graph(nodes, edges))
 
     def _boxes(self) -> dict[str, tuple[str, int]]:
         """Path -> (kind, how many of the same kind lie in a line up to it): pretraining 1, fine-tuning 2."""

@@ -1,5 +1,6 @@
 """The main table, the paired differences, and the figures of single seeds."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -22,7 +23,9 @@ ORIGINALS = "the original texts"
 
 
 def bootstrap_settings(report: ReportData) -> Bootstrap:
-    return Bootstrap(report.settings["bootstrap_samples"], report.settings["seed"])
+    """The task's, so that the intervals are those of the scores."""
+    task = report.settings["task_settings"]
+    return Bootstrap(task["bootstrap_samples"], task["seed"])
 
 
 def _column(metric: Metric, signed: bool = False) -> Column:
@@ -58,8 +61,26 @@ def comparison_table(report: ReportData) -> Table:
             "A counted n-gram model does not read the title and writes no texts here, so it has bits per byte alone.",
             "The intervals say how much the figure would move with other test documents. They leave out the spread "
             "between training seeds and the choice of which other title each document is given.",
+            *_reservations(report),
         ),
     )
+
+
+def _reservations(report: ReportData) -> Iterator[str]:
+    """What makes a figure of the table say less than it seems to."""
+    for tokenizer, results in report.baseline_results.items():
+        if results.get("train_tokens_capped"):
+            yield (
+                f"The n-grams ({tokenizer}) were counted on {results['train_tokens_counted']:,} of "
+                f"{results['train_tokens_available']:,} training tokens; on all of them they would predict better."
+            )
+    for run in report.runs:
+        unknown = sum(r.likelihood.get("results", {}).get("unknown_tokens") or 0 for r in run.repetitions)
+        if unknown:
+            yield (
+                f"{run.name} met {unknown:,} unknown tokens in the scored text; their bits say less than they should, "
+                "so its bits per byte look better than they are."
+            )
 
 
 def _reference_row(report: ReportData, settings: Bootstrap) -> list[dict[str, Any]]:
@@ -142,4 +163,4 @@ def seeds_table(report: ReportData) -> Table:
             values = {key: figure.value if figure else None for key, figure in found.items()}
             rows.append({"run": run.name, "seed": repetition.seed, **values})
     columns = (Column("run", "run"), Column("seed", "seed", "text"), *map(_column, METRICS))
-    return Table(f"{report.name}.seeds", "Single seeds.", columns, rows)
+    return Table(f"{report.name}.seeds", "The same measures for each training seed.", columns, rows)

@@ -37,6 +37,7 @@ class Repetition:
     seed: int
     stages: list[Stage]
     generation: Manifest
+    likelihood: Manifest
     output_characters: pd.Series  # index: document id
     documents: pd.DataFrame  # index: document id; the columns of both kinds of scores
 
@@ -59,6 +60,7 @@ class ReportData:
     settings: Mapping[str, Any]
     runs: list[RunData]
     baselines: dict[str, pd.DataFrame]  # tokenizer -> index: document id; bits by order, bytes
+    baseline_results: dict[str, Mapping[str, Any]]  # tokenizer -> what was counted
     reference_characters: pd.Series
     sample_ids: list[str]
     objectives: dict[str, str]  # run or one that it was initialised from -> kind of objective
@@ -72,17 +74,16 @@ def load_report(spec: inputs.Spec, name: str) -> ReportData:
     """
     settings = spec["reports"][name]
     task, first = settings["task"], settings["runs"][0]
+    baselines = {tokenizer: inputs.baseline(task, tokenizer) for tokenizer in settings["baselines"]}
     first_texts = inputs.generations(first, spec["runs"][first]["seeds"][0], task)
     references = _reference_lengths(first_texts)
-    sample_ids = choose_samples(references.index, settings["samples"], settings["seed"])
+    sample_ids = choose_samples(references.index, settings["samples"], settings["task_settings"]["seed"])
     return ReportData(
         name,
         settings,
         [_load_run(spec, run, task, sample_ids) for run in settings["runs"]],
-        {
-            tokenizer: _documents(inputs.baseline(task, tokenizer), "score_ngrams")
-            for tokenizer in settings["baselines"]
-        },
+        {tokenizer: _documents(path, "score_ngrams") for tokenizer, path in baselines.items()},
+        {tokenizer: read_manifest(path).get("results", {}) for tokenizer, path in baselines.items()},
         references,
         sample_ids,
         {run: settings["objective"]["kind"] for run, settings in spec["runs"].items()},
@@ -112,7 +113,8 @@ def _load_run(spec: inputs.Spec, run: str, task: str, sample_ids: list[str]) -> 
         documents = scores[0].join(scores[1].drop(columns=scores[0].columns, errors="ignore"), how="outer")
         stages = [_load_stage(stage, seed) for stage in inputs.run_chain(spec, run)]
         generation = read_manifest(path.with_suffix(".json"))
-        repetitions.append(Repetition(seed, stages, generation, pd.Series(lengths, dtype=float), documents))
+        likelihood = read_manifest(inputs.score(run, seed, task, "likelihood"))
+        repetitions.append(Repetition(seed, stages, generation, likelihood, pd.Series(lengths, dtype=float), documents))
     averaged = average_seeds([repetition.documents.reset_index() for repetition in repetitions])
     return RunData(run, repetitions, averaged, samples)
 

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+import networkx
+
 from tsumugi.errors import TsumugiError
 
 HEADER = re.compile(r"^digraph\s+\w*\s*\{$")
@@ -26,6 +28,19 @@ class Graph:
 
     nodes: dict[str, Node]
     edges: tuple[tuple[str, str], ...]
+
+
+def without_implied_arrows(graph: Graph) -> Graph:
+    """The same without arrows that follow from a longer way; what depends on what stays the same.
+
+    A graph with a circle, which has no one such form, is returned as it is.
+    """
+    full = networkx.DiGraph()
+    full.add_nodes_from(graph.nodes)
+    full.add_edges_from(graph.edges)
+    if not networkx.is_directed_acyclic_graph(full):
+        return graph
+    return Graph(graph.nodes, tuple(sorted(networkx.transitive_reduction(full).edges)))
 
 
 def parse_dot(text: str, source: str) -> Graph:

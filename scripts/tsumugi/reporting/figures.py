@@ -112,15 +112,16 @@ def learning_groups(report: ReportData) -> dict[tuple[int, str], list[tuple[str,
 
 
 def _learning(report: ReportData) -> Figure:
-    """A plot for each objective. Thin: training; thick with marks: held-out (dev)."""
+    """A plot for each objective. Thin: training; thick with marks: held-out (dev). Seeds of a run share a colour."""
     groups = learning_groups(report)
     own = colours(report)
     figure, axes = _grid(len(groups), min(3, max(1, len(groups))), 4.0, 3.0)
     for ax, ((position, objective), stages) in zip(axes, groups.items(), strict=True):
+        named: set[str] = set()
         for run, stage in stages:
-            several = len({other.seed for name, other in stages if name == run}) > 1
             frame = pd.DataFrame(stage.metrics)
-            label = f"{stage.run}, seed {stage.seed}" if several else stage.run
+            label = None if stage.run in named else stage.run
+            named.add(stage.run)
             _curve(ax, frame, "train_loss", own[run], linewidth=0.8, alpha=0.55)
             style = {"linewidth": 2, "marker": "o", "markersize": 3, "linestyle": _dashes(run, own)}
             _curve(ax, frame, "dev_loss", own[run], label=label, **style)
@@ -128,7 +129,7 @@ def _learning(report: ReportData) -> Figure:
         ax.set_xlabel("step")
         ax.set_ylabel("loss (nats per predicted token)")
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+            ax.legend(fontsize=8)
     return figure
 
 

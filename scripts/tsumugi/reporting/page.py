@@ -105,7 +105,7 @@ def _section(comparison: Comparison, overlaps: Mapping[str, Overlap | None]) -> 
         "runs": [run.name for run in report.runs],
         "first_seeds": {run.name: run.repetitions[0].seed for run in report.runs},
         "seeds_shown": any(len(run.repetitions) > 1 for run in report.runs),
-        "settings": report.settings,
+        "settings": report.settings["task_settings"],
         "scored_characters": report.settings["task_settings"]["scored_characters"],
     }
 

@@ -100,12 +100,12 @@ def _separated(delimiter: str) -> Callable[[str, Columns], Iterator[Record]]:
             for record in reader:
                 if None in record or None in record.values():
                     raise TsumugiError(
-                        f"{path}:{reader.line_num}: the number of fields is not that of the header "
+                        f"{path}:{reader.reader.line_num}: the number of fields is not that of the header "
                         f"({len(reader.fieldnames or ())}); quote fields that hold the separator or a line break"
                     )
-                yield reader.line_num, record
+                yield reader.reader.line_num, record
         except csv.Error as error:
-            raise TsumugiError(f"{path}:{reader.line_num}: malformed line ({error})") from None
+            raise TsumugiError(f"{path}:{reader.reader.line_num}: malformed line ({error})") from None
 
     return records
 
