@@ -42,9 +42,7 @@ if not workflow.overwrite_configfiles:
 
 
 try:
-    experiment = load_config(
-        config, ", ".join(map(str, workflow.configfiles)) or "config.yaml"
-    )
+    experiment = load_config(config, ", ".join(map(str, workflow.configfiles)) or "config.yaml")
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None
 
@@ -72,71 +70,50 @@ include: "rules/report.smk"
 
 
 # The target rules, in the order of the stages; each stands for everything that its stage makes.
-SEEDED_RUNS = [
-    (name, seed) for name, run in experiment.runs.items() for seed in run.seeds
-]
-SCORED = [
-    (name, seed, experiment.runs[name].task)
-    for name, seed in SEEDED_RUNS
-    if experiment.runs[name].task
-]
+SEEDED_RUNS = [(name, seed) for name, run in experiment.runs.items() for seed in run.seeds]
+SCORED = [(name, seed, experiment.runs[name].task) for name, seed in SEEDED_RUNS if experiment.runs[name].task]
 
 
 rule corpora:
+    """Clean shards, splits and statistics of every corpus."""
     input:
         expand("results/corpora/{corpus}/stats.json", corpus=experiment.corpora),
-    """Clean shards, splits and statistics of every corpus."""
     localrule: True
 
 
 rule tokenizers:
-    input:
-        expand(
-            "results/tokenizers/{tokenizer}/fertility.json",
-            tokenizer=experiment.tokenizers,
-        ),
     """Every tokenizer, and how finely it cuts."""
+    input:
+        expand("results/tokenizers/{tokenizer}/fertility.json", tokenizer=experiment.tokenizers),
     localrule: True
 
 
 rule models:
+    """Every run, once for each of its seeds."""
     input:
         [model_manifest(run, seed) for run, seed in SEEDED_RUNS],
-    """Every run, once for each of its seeds."""
     localrule: True
 
 
 rule generations:
-    input:
-        [
-            f"results/generations/{run}/seed{seed}/{task}.json"
-            for run, seed, task in SCORED
-        ],
     """The outputs of every run on a task."""
+    input:
+        [f"results/generations/{run}/seed{seed}/{task}.json" for run, seed, task in SCORED],
     localrule: True
 
 
 rule scores:
-    input:
-        [
-            f"results/scores/{run}/seed{seed}/{task}.likelihood.json"
-            for run, seed, task in SCORED
-        ],
-        [
-            f"results/scores/{run}/seed{seed}/{task}.quality.json"
-            for run, seed, task in SCORED
-        ],
-        [
-            f"results/scores/baselines/{task}.{experiment.tokenizer_of(run)}.json"
-            for run, _, task in SCORED
-        ],
     """The scores of every run on a task, and of the counted n-grams."""
+    input:
+        [f"results/scores/{run}/seed{seed}/{task}.likelihood.json" for run, seed, task in SCORED],
+        [f"results/scores/{run}/seed{seed}/{task}.quality.json" for run, seed, task in SCORED],
+        [f"results/scores/baselines/{task}.{experiment.tokenizer_of(run)}.json" for run, _, task in SCORED],
     localrule: True
 
 
 rule report:
-    """The comparison as one page, results/report/index.html. The default target."""
     default_target: True
+    """The comparison as one page, results/report/index.html. The default target."""
     input:
         "results/report/manifest.json" if experiment.reports else rules.scores.input,
     localrule: True

@@ -16,9 +16,7 @@ def timed_threads(_):
 
 def run_micro_batch(wildcards):
     """Examples computed at once; a resource and no param, for it changes no result."""
-    return experiment.compute.micro_batches.get(
-        wildcards.run, experiment.compute.micro_batch
-    )
+    return experiment.compute.micro_batches.get(wildcards.run, experiment.compute.micro_batch)
 
 
 # --- paths ---
@@ -43,9 +41,7 @@ def tokenizer_manifest(tokenizer):
 
 
 def token_manifests(corpus, tokenizer):
-    return [
-        f"results/tokens/{corpus}/{tokenizer}/{shard}.json" for shard in shards(corpus)
-    ]
+    return [f"results/tokens/{corpus}/{tokenizer}/{shard}.json" for shard in shards(corpus)]
 
 
 def pairs_manifest(run):
@@ -72,10 +68,7 @@ def raw_inputs(wildcards):
 
 def corpus_normalized(wildcards):
     """Manifests of a corpus' normalized shards."""
-    return [
-        f"results/corpora/{wildcards.corpus}/shards/{shard}.json"
-        for shard in shards(wildcards.corpus)
-    ]
+    return [f"results/corpora/{wildcards.corpus}/shards/{shard}.json" for shard in shards(wildcards.corpus)]
 
 
 def corpus_clean(wildcards):
@@ -86,11 +79,7 @@ def corpus_clean(wildcards):
 def tokenizer_corpora(wildcards):
     """Manifests of what a tokenizer is trained on and measured with: splits and clean shards."""
     corpora = experiment.tokenizers[wildcards.tokenizer].corpora
-    return [
-        manifest
-        for corpus in corpora
-        for manifest in [split_manifest(corpus), *clean_manifests(corpus)]
-    ]
+    return [manifest for corpus in corpora for manifest in [split_manifest(corpus), *clean_manifests(corpus)]]
 
 
 def task_clean(wildcards):
@@ -114,11 +103,7 @@ def run_data(wildcards):
     if run.corpora is None:
         return [pairs_manifest(wildcards.run)]
     tokenizer = experiment.tokenizer_of(wildcards.run)
-    return [
-        manifest
-        for corpus in run.corpora
-        for manifest in token_manifests(corpus, tokenizer)
-    ]
+    return [manifest for corpus in run.corpora for manifest in token_manifests(corpus, tokenizer)]
 
 
 def run_start(wildcards):
@@ -137,14 +122,9 @@ def run_pairs(wildcards):
 def baseline_pairs(wildcards):
     """Manifest of the pairs that name the test documents: those of the first run on the task with this tokenizer."""
     for name, run in experiment.runs.items():
-        if (
-            run.task == wildcards.task
-            and experiment.tokenizer_of(name) == wildcards.tokenizer
-        ):
+        if run.task == wildcards.task and experiment.tokenizer_of(name) == wildcards.tokenizer:
             return pairs_manifest(name)
-    raise WorkflowError(
-        f"no run on task {wildcards.task} has the tokenizer {wildcards.tokenizer}"
-    )
+    raise WorkflowError(f"no run on task {wildcards.task} has the tokenizer {wildcards.tokenizer}")
 
 
 def report_inputs(_):

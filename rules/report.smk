@@ -12,17 +12,13 @@ rule build_report:
     output:
         page="results/report/index.html",
         comparison=report(
-            expand(
-                "results/report/{report}.comparison.csv", report=experiment.reports
-            ),
+            expand("results/report/{report}.comparison.csv", report=experiment.reports),
             caption="report/comparison.rst",
             category="Tables",
             labels={"table": "main comparison"},
         ),
         differences=report(
-            expand(
-                "results/report/{report}.differences.csv", report=experiment.reports
-            ),
+            expand("results/report/{report}.differences.csv", report=experiment.reports),
             caption="report/differences.rst",
             category="Tables",
             labels={"table": "paired differences"},

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import unicodedata
@@ -49,6 +50,40 @@ def test_line_breaks_stay():
 def test_nfkc_and_none():
     assert NORMALIZERS["nfkc"]("①ｶﾞ Ａ") == "1ガ A"
     assert NORMALIZERS["none"](" ① ") == " ① "
+
+
+WIDE = "\u4e00-\u9fff\u3040-\u309f\u30a0-\u30ff\u3000-\u303f\uff00-\uffef"
+NARROW = "!\"#$%&'()*+,-./:;<=>?@[¥]^_`{|}~｡､･｢｣"
+FULL = "！”＃＄％＆’（）＊＋，－．／：；＜＝＞？＠［￥］＾＿｀｛｜｝〜。、・「」"
+
+
+def nfkc_on_runs(characters, text):
+    text = re.sub(f"[{characters}]+", lambda run: unicodedata.normalize("NFKC", run[0]), text)
+    return text.replace("－", "-")
+
+
+def neologd_spelled_out(text):
+    """The rules one after the other, as they are written down; slow and obvious."""
+    text = nfkc_on_runs("０-９Ａ-Ｚａ-ｚ｡-ﾟ", text.strip())
+    for run, one in (("˗֊‐‑‒–⁃⁻₋−", "-"), ("﹣－ｰ—―─━ー", "ー"), ("~∼∾〜〰～", "〜")):
+        text = re.sub(f"[{run}]+", one, text)
+    for narrow, full in zip(NARROW, FULL, strict=True):
+        text = text.replace(narrow, full)
+    text = re.sub("[ 　]+", " ", text)
+    for left, right in ((WIDE, WIDE), (WIDE, "\x00-\x7f"), ("\x00-\x7f", WIDE)):
+        pair = re.compile(f"([{left}]) ([{right}])")
+        while pair.search(text):
+            text = pair.sub(r"\1\2", text)
+    return (
+        nfkc_on_runs("！”＃＄％＆’（）＊＋，－．／：；＜＞？＠［￥］＾＿｀｛｜｝〜", text)
+        .replace("’", "'")
+        .replace("”", '"')
+    )
+
+
+@given(st.text() | st.text(alphabet=NARROW + FULL + "あ漢アａ９ｱｶﾞﾟａz \u3000\t﹣－ー—‐−～\u3099\\"))
+def test_neologd_is_equal_to_its_rules_spelled_out(text):
+    assert neologd(text) == neologd_spelled_out(text)
 
 
 @given(st.text())

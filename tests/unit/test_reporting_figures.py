@@ -102,7 +102,8 @@ def test_what_differs_beside_the_architecture(folder):
 
 def test_titles_and_outputs_are_data(page):
     assert not page.xpath("//script") and not page.xpath("//article//img") and not page.xpath("//*[@onerror]")
-    assert "alert(2)" in (Path("x") and said(page)) or "alert(1)" in said(page)
+    samples = page.xpath("string(//section[.//article])")
+    assert "<script>" in samples or "<b>" in samples or "<img" in samples  # shown as the text that they are
 
 
 def test_samples_are_the_first_of_a_drawn_order():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 from tsumugi.errors import TsumugiError
-from tsumugi.reporting.dot import Graph, Node, parse_dot
+from tsumugi.reporting.dot import Graph, Node, parse_dot, without_implied_arrows
 from tsumugi.reporting.drawing import draw_graph
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -29,9 +29,10 @@ rule collect:
 def boxes(svg):
     """Box text -> (left, top, right, bottom)."""
     found = {}
-    for group in etree.fromstring(svg.encode()).iterfind(".//{*}g[@class='boxes']/{*}g"):
+    for number, group in enumerate(etree.fromstring(svg.encode()).iterfind(".//{*}g[@class='boxes']/{*}g")):
         x, y, width, height = (float(group.find("{*}rect").get(key)) for key in ("x", "y", "width", "height"))
-        found[group.findtext("{*}title")] = (x, y, x + width, y + height)
+        name = group.findtext("{*}title")
+        found[name if name not in found else f"{name} {number}"] = (x, y, x + width, y + height)
     return found
 
 
@@ -63,10 +64,20 @@ def test_what_snakemake_really_prints_is_drawn(tmp_path, mode):
 def test_boxes_of_large_graphs_do_not_overlap(count, seed):
     generator = random.Random(seed)
     nodes = {str(i): Node((f"rule_number_{i}", f"shard: {i:05d}")) for i in range(count)}
+    nodes |= {str(i): Node(("a", "stage: one that has a long name")) for i in range(0, count, 3)}
     edges = {(str(generator.randrange(i)), str(i)) for i in range(1, count) for _ in range(generator.randint(1, 2))}
     svg = draw_graph(Graph(nodes, tuple(sorted(edges))), "large")
     assert len(boxes(svg)) == count
     assert_no_overlap(svg)
+
+
+def test_arrows_that_follow_from_longer_ways_are_left_out():
+    nodes = {name: Node((name,)) for name in "abc"}
+    reduced = without_implied_arrows(Graph(nodes, (("a", "b"), ("b", "b"), ("b", "c"), ("a", "c"))))
+    assert reduced.edges == (("a", "b"), ("b", "c"))
+    circle = Graph(nodes, (("a", "b"), ("b", "a")))
+    assert without_implied_arrows(circle) == circle
+    assert_no_overlap(draw_graph(circle, "circle"))
 
 
 def test_parts_without_arrows_between_them_and_a_single_box():

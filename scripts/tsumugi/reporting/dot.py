@@ -37,7 +37,9 @@ def without_implied_arrows(graph: Graph) -> Graph:
     """
     full = networkx.DiGraph()
     full.add_nodes_from(graph.nodes)
-    full.add_edges_from(graph.edges)
+    full.add_edges_from(
+        edge for edge in graph.edges if edge[0] != edge[1]
+    )  # a rule that feeds itself, as training does
     if not networkx.is_directed_acyclic_graph(full):
         return graph
     return Graph(graph.nodes, tuple(sorted(networkx.transitive_reduction(full).edges)))

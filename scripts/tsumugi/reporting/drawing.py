@@ -139,7 +139,23 @@ def _lay_out(part: object) -> SugiyamaLayout:
     layout.dw, layout.dh = 8, 8  # room for an arrow that passes through a layer
     layout.init_all(optimize=True)
     layout.draw(12)
+    for layer in layout.layers:
+        _push_apart(sorted(layer, key=lambda vertex: vertex.view.xy[0]))
     return layout
+
+
+def _push_apart(layer: list[Vertex]) -> None:
+    """Move the boxes of a layer so that none lies over another: grandalf spaces middles, and widths differ."""
+    places = []
+    right = float("-inf")
+    for vertex in layer:
+        x = max(vertex.view.xy[0], right + vertex.view.w / 2)
+        gap = GAP_IN_LAYER / 3 if isinstance(vertex, DummyVertex) else GAP_IN_LAYER
+        right = x + vertex.view.w / 2 + gap
+        places.append(x)
+    back = sum(x - vertex.view.xy[0] for x, vertex in zip(places, layer, strict=True)) / len(layer)
+    for x, vertex in zip(places, layer, strict=True):
+        vertex.view.xy = (x - back, vertex.view.xy[1])
 
 
 def _path(layout: SugiyamaLayout, edge: LayoutEdge) -> list[Point]:
