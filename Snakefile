@@ -111,9 +111,9 @@ rule scores:
     localrule: True
 
 
+# The default target: the comparison as one page, results/report/index.html.
 rule report:
     default_target: True
-    """The comparison as one page, results/report/index.html. The default target."""
     input:
         "results/report/manifest.json" if experiment.reports else rules.scores.input,
     localrule: True

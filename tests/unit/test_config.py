@@ -1,0 +1,109 @@
+"""Every mistake that a user can make in config.yaml stops with the key and the choices."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from tsumugi.config import Config, load_config
+from tsumugi.errors import TsumugiError
+from tsumugi.specs import SPECS
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = [ROOT / "config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
+
+
+@pytest.fixture
+def raw():
+    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
+def test_what_ships_is_valid_by_the_models_and_by_the_schema(path):
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    load_config(raw, path.name)
+    jsonschema.validate(raw, json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8")))
+
+
+def test_the_schema_is_the_one_that_the_models_make():
+    stored = json.loads((ROOT / "config.schema.json").read_text(encoding="utf-8"))
+    assert stored == json.loads(json.dumps(Config.model_json_schema())), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("recipes.tune-t5.steps", -3, "recipes.tune-t5.steps: Input should be greater than 0 (found -3)"),
+        ("recipes.tune-t5.steps", "many", "recipes.tune-t5.steps: Input should be a valid integer"),
+        ("recipes.tune-t5.warmup", 10**6, "warmup (1000000) must be less than steps"),
+        ("recipes.tune-t5.optimizer", "sgd", "recipes.tune-t5.optimizer: Input should be 'adamw' (found 'sgd')"),
+        ("runs.t5-title.recpe", "x", "runs.t5-title.recpe: unknown key"),
+        ("runs.t5-title.recipe", "tun", "choose from: scratch-rwkv, scratch-t5, tune-rwkv, tune-t5"),
+        ("runs.t5-title.init_from", "t5", "runs.t5-title.init_from: 't5' is no other run (choose from: rwkv-base"),
+        ("runs.t5-title.task", "poem", "there is no task named 'poem'; choose from: title_to_article"),
+        ("runs.t5-title.prompt", "p", "there is no prompt of task title_to_article named 'p'; choose from: instruction"),
+        ("runs.t5-title.seeds", [1], "runs.t5-title.seeds: [1] are not among the seeds of t5-base, [42]"),
+        ("runs.t5-title.objective", "guess", "runs.t5-title.objective.kind: 'guess' is not known; choose from: causal_lm"),
+        ("runs.t5-base.objective", "causal_lm", "runs.t5-base.objective: causal_lm needs a decoder-only model"),
+        ("runs.rwkv-base.objective", "span_corruption", "span_corruption needs an encoder, which rwkv4 has not"),
+        ("runs.rwkv-base.init_from", "t5-base", "init_from brings its own architecture and tokenizer"),
+        ("runs.rwkv-base.adapter", {"lora": {"r": 1, "alpha": 1}}, "an adapter needs a trained model to stand on"),
+        ("runs.rwkv-base.corpora", {"wiki": 1.0}, "runs.rwkv-base.corpora: there is no corpus named 'wiki'"),
+        ("architectures.t5-small-ja.kind", "t6", "architectures.t5-small-ja.kind: 't6' is not known; choose from: rwkv4, t5"),
+        ("architectures.rwkv-small.n_layer", 0, "architectures.rwkv-small.n_layer: Input should be greater than 0"),
+        ("tokenizers.ja-8k.corpora", {"nope": 1}, "tokenizers.ja-8k.corpora: there is no corpus named 'nope'"),
+        ("tokenizers.ja-8k.vocab_size", 100, "tokenizers.ja-8k.vocab_size: Input should be greater than or equal to 400"),
+        ("tokenizers.from-x", {"kind": "bpe", "vocab_size": 500, "corpora": {"debian-docs": 1}}, "names that begin with"),
+        ("corpora.debian-docs.reader", "web", "corpora.debian-docs.reader: 'web' is not known; choose from: debian_docs"),
+        ("corpora.debian-docs.filters", [{"name": "lenght"}], "filters.0.name: 'lenght' is not known; choose from"),
+        ("corpora.debian-docs.split.ratios", [90, 10], "corpora.debian-docs.split.ratios.2: Field required"),
+        ("corpora.debian-docs.packages", ["../x"], "corpora.debian-docs.packages.0: String should match pattern"),
+        ("corpora.a/b", {}, "a name consists of letters, digits, '-' and '_'"),
+        ("tasks.title_to_article.prompts.plain", "no place", "prompts.plain must contain {input} exactly once"),
+        ("reports.title-to-article.runs", ["t5-base"], "there is no run on task title_to_article named 't5-base'"),
+        ("compute.micro_batches", {"x": 2}, "compute.micro_batches: there is no run named 'x'"),
+        ("reciepes", {}, "reciepes: unknown key"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(raw, path, value, message):
+    *parents, last = path.split(".")
+    section = raw
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    with pytest.raises(TsumugiError) as error:
+        load_config(raw, "mine.yaml")
+    assert str(error.value).startswith("mine.yaml: ")
+    assert message in str(error.value)
+
+
+def test_runs_in_a_circle_are_found(raw):
+    raw["runs"]["rwkv-title"]["init_from"] = "t5-title"
+    raw["runs"]["t5-title"]["init_from"] = "rwkv-title"
+    with pytest.raises(TsumugiError, match="in a circle: rwkv-title -> t5-title -> rwkv-title"):
+        load_config(raw)
+
+
+def test_all_mistakes_are_told_at_once(raw):
+    raw["recipes"]["tune-t5"]["steps"] = 0
+    raw["architectures"]["rwkv-small"]["n_embd"] = "wide"
+    with pytest.raises(TsumugiError, match="2 mistake"):
+        load_config(raw)
+
+
+def test_specs_hold_what_decides_and_nothing_of_compute(raw):
+    config = load_config(raw)
+    other = copy.deepcopy(raw)
+    other["compute"] = {"threads": 1, "micro_batch": 1, "checkpoint_seconds": 1}
+    changed = load_config(other)
+    names = {"train_tokenizer": "ja-8k", "encode_pairs": "title_to_article.plain", "train_model": "t5-title"}
+    names |= dict.fromkeys(("generate_text", "score_likelihood", "score_quality", "score_ngrams"), "title_to_article")
+    for stage, function in SPECS.items():
+        if stage != "import_tokenizer":
+            name = names.get(stage, "debian-docs")
+            spec = function(config, name)
+            assert spec == function(changed, name)
+            json.dumps(spec)

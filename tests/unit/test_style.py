@@ -1,0 +1,55 @@
+"""Formatting and conventions, so that no review has to speak of them."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RULES = sorted((ROOT / "rules").glob("*.smk"))
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+BIN = Path(sys.executable).parent
+
+
+def run(*command):
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check"), ("ruff", "format", "--check"), ("snakefmt", "--check", "Snakefile", "rules")],
+    ids=" ".join,
+)
+def test_linters_are_clean(command):
+    done = run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_rule_has_what_a_rule_must_have():
+    for path in RULES:
+        for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
+            name = text.split(":", 1)[0]
+            for part in ('"""', "log:", "benchmark:", "conda:", "threads:", "mem_mb=", "runtime="):
+                assert part in text, f"{path.name}: rule {name} has no {part}"
+            assert f'"logs/{name}/' in text, f"{path.name}: the log of {name} lies elsewhere"
+            assert f'"benchmarks/{name}/' in text, f"{path.name}: the benchmark of {name} lies elsewhere"
+            if name != "write_spec":
+                assert f'"$TSUMUGI_SCRIPTS"/{name}.py' in text, f"{path.name}: {name} and its script have two names"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_is_thin_and_explains_itself(script):
+    assert len(script.read_text(encoding="utf-8").splitlines()) < 150
+    done = run(sys.executable, str(script), "--help")
+    assert done.returncode == 0, done.stderr
+    assert f"scripts/{script.name}" in done.stdout, "--help shows an example of its use"
+
+
+def test_the_locks_never_name_a_local_build_of_torch():
+    for lock in ("cpu.lock", "cuda.lock", "cpu.yaml"):
+        assert re.search(r"\btorch==[\d.]+$", (ROOT / "envs" / lock).read_text(encoding="utf-8"), re.M)
