@@ -37,10 +37,8 @@ def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
     import torch  # after parsing: --help should not wait for it
-    from transformers.utils import logging
     from tsumugi.training.job import Job, train
 
-    logging.disable_progress_bar()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     train(

@@ -70,7 +70,9 @@ def encode_pairs(config: Config, name: str) -> Spec:
     """Which columns make a pair, the words around the input, and the limits. The name is {task}.{prompt}."""
     task_name, prompt = name.split(".")
     task = config.tasks[task_name]
-    limits = task.model_dump(mode="json", include={"corpus", "input", "output", "max_input_tokens", "max_output_tokens"})
+    limits = task.model_dump(
+        mode="json", include={"corpus", "input", "output", "max_input_tokens", "max_output_tokens"}
+    )
     return {**limits, "num_shards": config.corpora[task.corpus].num_shards, "template": task.prompts[prompt]}
 
 

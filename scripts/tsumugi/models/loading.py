@@ -13,9 +13,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models import rwkv4, t5
+
+logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
 
 BUILDERS = {"rwkv4": rwkv4.build, "t5": t5.build}
 
@@ -33,10 +36,15 @@ def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         TsumugiError: there is no such model, or it holds no safetensors.
     """
     name = source.removeprefix("hub:")
+    local = name == source
+    if local and not Path(name).is_dir():
+        raise TsumugiError(f"{source}: there is no such directory (a hub name begins with hub:)")
     try:
-        config = AutoConfig.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = _model_class(config).from_pretrained(name, use_safetensors=True, dtype="float32")
+        config = AutoConfig.from_pretrained(name, local_files_only=local)
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+        model = _model_class(config).from_pretrained(
+            name, local_files_only=local, use_safetensors=True, dtype="float32"
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise TsumugiError(
