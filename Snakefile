@@ -29,6 +29,7 @@ os.environ.update(
 )
 
 from tsumugi.config import load_config
+from tsumugi.config_file import refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
 from tsumugi.reporting.inputs import manifests as report_manifests
 from tsumugi.reporting.spec import report_spec
@@ -42,6 +43,7 @@ if not workflow.overwrite_configfiles:
 
 
 try:
+    refuse_duplicate_keys(workflow.configfiles)
     experiment = load_config(config, ", ".join(map(str, workflow.configfiles)) or "config.yaml")
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None

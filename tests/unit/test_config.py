@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tsumugi.config import Config, load_config
+from tsumugi.config_file import refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
 from tsumugi.specs import SPECS
 
@@ -85,6 +86,13 @@ def test_runs_in_a_circle_are_found(raw):
     raw["runs"]["t5-title"]["init_from"] = "rwkv-title"
     with pytest.raises(TsumugiError, match="in a circle: rwkv-title -> t5-title -> rwkv-title"):
         load_config(raw)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipes:\n  a: {steps: 1}\n  b: {steps: 2}\n  a: {steps: 3}\n", encoding="utf-8")
+    with pytest.raises(TsumugiError, match=r"mine.yaml, line 4: the key 'a' already stands on line 2"):
+        refuse_duplicate_keys([path])
 
 
 def test_all_mistakes_are_told_at_once(raw):
