@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -30,7 +29,9 @@ os.environ.update(
 
 from tsumugi.config import load_config
 from tsumugi.config_file import refuse_duplicate_keys
+from tsumugi.corpus.readers.local_files import find_local_files
 from tsumugi.errors import TsumugiError
+from tsumugi.outside_model import source_files
 from tsumugi.reporting.inputs import manifests as report_manifests
 from tsumugi.reporting.spec import report_spec
 from tsumugi.specs import SPECS
@@ -113,9 +114,12 @@ rule scores:
     localrule: True
 
 
-# The default target: the comparison as one page, results/report/index.html.
+EVERYTHING = [*rules.corpora.input, *rules.tokenizers.input, *rules.models.input, *rules.scores.input]
+
+
+# The default target: the comparison as one page, results/report/index.html; without a report, all that there is to make.
 rule report:
     default_target: True
     input:
-        "results/report/manifest.json" if experiment.reports else rules.scores.input,
+        "results/report/manifest.json" if experiment.reports else EVERYTHING,
     localrule: True

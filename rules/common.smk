@@ -10,8 +10,12 @@ def spec_json(wildcards):
 
 
 def timed_threads(_):
-    """All cores of a workstation, so that a job whose time is reported runs alone; on a cluster it has its own node."""
-    return workflow.cores or experiment.compute.threads
+    """All cores of a workstation, so that a job whose time is reported runs alone there.
+
+    On a cluster the cores of the machine that submits say nothing about the node: a job asks for what it uses. That it
+    has the node to itself is set in profiles/cluster, by `slurm_extra: "--exclusive"`.
+    """
+    return workflow.cores if workflow.local_exec else experiment.compute.threads
 
 
 def run_micro_batch(wildcards):
@@ -62,8 +66,11 @@ def raw_inputs(wildcards):
     corpus = experiment.corpora[wildcards.corpus]
     if corpus.reader != "local_files":
         return []
-    found = {path for pattern in corpus.files for path in glob(pattern, recursive=True)}
-    return sorted(path for path in found if os.path.isfile(path))
+    try:
+        files = find_local_files(corpus.model_dump(), Path("data"), wildcards.corpus)
+    except TsumugiError as error:
+        raise WorkflowError(str(error)) from None
+    return sorted(file.path for file in files)
 
 
 def corpus_normalized(wildcards):
@@ -74,6 +81,15 @@ def corpus_normalized(wildcards):
 def corpus_clean(wildcards):
     """Manifests of a corpus' clean shards."""
     return clean_manifests(wildcards.corpus)
+
+
+def outside_model(wildcards):
+    """Files of a model that came from outside, so that changed weights are seen; a hub name has none here."""
+    run = wildcards.tokenizer.removeprefix("from-")
+    try:
+        return list(map(str, source_files(experiment.runs[run].init_from)))
+    except TsumugiError as error:
+        raise WorkflowError(f"runs.{run}.init_from: {error}") from None
 
 
 def tokenizer_corpora(wildcards):

@@ -28,7 +28,7 @@ rule train_tokenizer:
         runtime=120,
     shell:
         r"""
-        exec &> >(tee {log:q})
+        exec &> >(trap '' TERM INT; exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/train_tokenizer.py \
             --spec {input.spec:q} \
@@ -37,9 +37,10 @@ rule train_tokenizer:
 
 
 rule import_tokenizer:
-    """Copy the tokenizer of a model that came from outside."""
+    """Copy the tokenizer of a model that came from outside, and record the files of that model."""
     input:
         spec="results/specs/import_tokenizer/{tokenizer}.json",
+        source=outside_model,
     output:
         manifest="results/tokenizers/{tokenizer}/manifest.json",
     log:
@@ -56,7 +57,7 @@ rule import_tokenizer:
         runtime=30,
     shell:
         r"""
-        exec &> >(tee {log:q})
+        exec &> >(trap '' TERM INT; exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/import_tokenizer.py \
             --spec {input.spec:q} \
@@ -84,7 +85,7 @@ rule measure_tokenizer:
         runtime=60,
     shell:
         r"""
-        exec &> >(tee {log:q})
+        exec &> >(trap '' TERM INT; exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/measure_tokenizer.py \
             --spec {input.spec:q} \
@@ -118,7 +119,7 @@ rule encode_shard:
         runtime=60,
     shell:
         r"""
-        exec &> >(tee {log:q})
+        exec &> >(trap '' TERM INT; exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/encode_shard.py \
             --corpus {wildcards.corpus:q} \
@@ -154,7 +155,7 @@ rule encode_pairs:
         runtime=120,
     shell:
         r"""
-        exec &> >(tee {log:q})
+        exec &> >(trap '' TERM INT; exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/encode_pairs.py \
             --spec {input.spec:q} \

@@ -7,10 +7,10 @@ Example:
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def main() -> None:
@@ -21,11 +21,7 @@ def main() -> None:
 
     from tsumugi.reporting.build import build_report
 
-    try:
-        spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TsumugiError(f"{arguments.spec}: the spec cannot be read ({error})") from None
-    build_report(spec, arguments.output)
+    build_report(read_spec(arguments.spec, "reports", "runs"), arguments.output)
     print(f"report: {arguments.output.parent / 'index.html'}")
 
 

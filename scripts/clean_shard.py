@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.deduplicating import clean_shard
-from tsumugi.corpus.spec import read_spec
+from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
 
 

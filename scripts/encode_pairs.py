@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.tokenization.load import load_tokenizer, tokenizer_manifests
 from tsumugi.tokenization.pairs import PairSpec, encode_pairs
@@ -31,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
 
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "corpus", "num_shards", *(part.name for part in fields(PairSpec)))
     corpus = CleanCorpus(spec["corpus"], spec["num_shards"])
     pair_spec = PairSpec(**{part.name: spec[part.name] for part in fields(PairSpec)})
     folder = arguments.output.parent

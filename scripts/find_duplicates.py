@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.duplicates import find_duplicates
-from tsumugi.corpus.spec import read_spec
+from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
 
 

@@ -13,21 +13,20 @@ Example:
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from tsumugi.atomic import atomic_path
+from tsumugi.corpus.tables import write_table
 from tsumugi.errors import run_cli
 from tsumugi.generation.generate import generate_texts
 from tsumugi.generation.records import write_records
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
-from tsumugi.models import load_run
+from tsumugi.models import load_run, warm_up
 from tsumugi.provenance import write_manifest
 from tsumugi.provenance.memory import MemoryMeter
+from tsumugi.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,10 +45,11 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     started, arguments = time.time(), parse_arguments()
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "output", "max_output_tokens", "decoding")
     torch.set_num_threads(arguments.threads)
     pairs = read_test_pairs(arguments.pairs.parent)
 
+    warm_up(arguments.model.parent)
     meter = MemoryMeter()
     meter.start()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -85,9 +85,7 @@ def main() -> None:
     )
     # Its times make the .jsonl another file each time: what the result *is*, and is known by, are the texts alone.
     texts = arguments.output.with_suffix(".texts.parquet")
-    with atomic_path(texts) as temporary:
-        columns = {"id": [pair.id for pair in pairs], "output": [one.text for one in written]}
-        pq.write_table(pa.table(columns), temporary)
+    write_table(texts, pa.table({"id": [pair.id for pair in pairs], "output": [one.text for one in written]}))
     tokens = sum(one.tokens for one in written)
     write_manifest(
         arguments.output,

@@ -1,7 +1,9 @@
 """Copy a tokenizer that came with a model from outside, so that later stages find it where they find all others.
 
-Writes into the folder of --output: the tokenizer's files, and last the manifest with their hashes. Run it in the
-working folder. Example, with {"source": "hub:sonoisa/t5-base-japanese"} as specification:
+Writes into the folder of --output: the tokenizer's files, and last the manifest with their hashes. The manifest also
+stands for the model: it names every file of the source directory with its hash (weights included), or the commit to
+which the hub name led, so that what is trained from changed weights is another result. Run it in the working folder.
+Example, with {"source": "hub:sonoisa/t5-base-japanese"} as specification:
 
     python scripts/import_tokenizer.py --spec results/specs/import_tokenizer/from-t5-title.json \
         --output results/tokenizers/from-t5-title/manifest.json
@@ -10,12 +12,13 @@ The source is a directory or hub:org/name.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from tsumugi.errors import run_cli
+from tsumugi.outside_model import hub_commit, source_files
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.export import save
 from tsumugi.tokenization.load import load_tokenizer
 
@@ -27,13 +30,15 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
 
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
-    tokenizer = load_tokenizer(spec["source"])
+    spec = read_spec(arguments.spec, "source")
+    source = spec["source"]
+    files, commit = source_files(source), hub_commit(source)
+    tokenizer = load_tokenizer(source)
     write_manifest(
         arguments.output,
         kind="import_tokenizer",
-        spec=spec,
-        outputs=save(tokenizer, arguments.output.parent),
+        spec=spec if commit is None else spec | {"commit": commit},
+        outputs=[*files, *save(tokenizer, arguments.output.parent)],
         results={"vocab_size": len(tokenizer)},
         started=started,
     )

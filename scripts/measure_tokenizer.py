@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.clean_corpus import CleanCorpus
 from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.load import load_tokenizer
@@ -26,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
 
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "tokenizer", "num_shards")
     corpora = [CleanCorpus(name, spec["num_shards"][name]) for name in spec["tokenizer"]["corpora"]]
     tokenizer = load_tokenizer(str(arguments.tokenizer))
 

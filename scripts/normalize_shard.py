@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.normalizing import normalize_shard
-from tsumugi.corpus.spec import read_spec
+from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
 
 

@@ -11,19 +11,18 @@ Example:
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
-from tsumugi.atomic import atomic_path
+from tsumugi.corpus.tables import write_table
 from tsumugi.errors import run_cli
 from tsumugi.evaluation.title_gain import score_titles, summarize_titles
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.models import load_run
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -46,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     started, arguments = time.time(), parse_arguments()
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "output", "scored_characters", "bootstrap_samples", "seed")
     torch.set_num_threads(arguments.threads)
     pairs = read_test_pairs(arguments.pairs.parent)
     references = read_field(
@@ -64,8 +63,7 @@ def main() -> None:
         arguments.micro_batch,
     )
     rows = arguments.output.with_suffix(".parquet")
-    with atomic_path(rows) as temporary:
-        pq.write_table(table, temporary)
+    write_table(rows, table)
     write_manifest(
         arguments.output,
         kind="score_likelihood",

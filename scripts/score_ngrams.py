@@ -13,18 +13,17 @@ Example:
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from tsumugi.atomic import atomic_path
+from tsumugi.corpus.tables import write_table
 from tsumugi.errors import run_cli
 from tsumugi.evaluation.ngram_scores import score_documents, summarize_ngrams
 from tsumugi.evaluation.ngrams import NgramModel, documents_up_to
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
 
@@ -49,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     started, arguments = time.time(), parse_arguments()
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "output", "scored_characters", "bootstrap_samples", "seed", "max_tokens")
     tokenizer = load_tokenizer(str(arguments.tokenizer.parent))
     pairs = read_test_pairs(arguments.pairs.parent)
     references = read_field(
@@ -60,8 +59,7 @@ def main() -> None:
     model = NgramModel(documents_up_to(datasets, spec["max_tokens"]), len(tokenizer), tokenizer.eos_token_id)
     table = score_documents(model, tokenizer, pairs, references, spec["scored_characters"])
     rows = arguments.output.with_suffix(".parquet")
-    with atomic_path(rows) as temporary:
-        pq.write_table(table, temporary)
+    write_table(rows, table)
     write_manifest(
         arguments.output,
         kind="score_ngrams",

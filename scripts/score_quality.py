@@ -9,16 +9,15 @@ Example:
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from tsumugi.atomic import atomic_path
+from tsumugi.corpus.tables import write_table
 from tsumugi.errors import run_cli
 from tsumugi.evaluation.quality import METRICS, score_records, summarize_quality
 from tsumugi.generation.records import read_records
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,11 +34,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     started, arguments = time.time(), parse_arguments()
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "scored_characters", "bootstrap_samples", "seed")
     table = score_records(read_records(arguments.generations.with_suffix(".jsonl")), spec["scored_characters"])
     rows = arguments.output.with_suffix(".parquet")
-    with atomic_path(rows) as temporary:
-        pq.write_table(table, temporary)
+    write_table(rows, table)
     write_manifest(
         arguments.output,
         kind="score_quality",

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.sharding import shard_corpus
-from tsumugi.corpus.spec import read_spec
+from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
 
 

@@ -10,7 +10,7 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.spec import read_spec
+from tsumugi.spec_file import read_spec
 from tsumugi.corpus.splitting import split_corpus
 from tsumugi.errors import run_cli
 

@@ -1,7 +1,7 @@
 """Train one model, from its last checkpoint if there is one.
 
 The batch of every step is a function of data, seed and step; the micro-batch, the number of threads and the checkpoints
-change nothing in the result. SIGTERM and Ctrl-C save the state and leave with a non-zero status; the same command goes
+do not change what is computed (dropout's masks apart, which depend on the micro-batch). SIGTERM and Ctrl-C save the state and leave with a non-zero status; the same command goes
 on from there.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
@@ -10,10 +10,10 @@ on from there.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     train(
         Job(
-            spec=json.loads(arguments.spec.read_text(encoding="utf-8")),
+            spec=read_spec(arguments.spec, "objective", "recipe"),
             seed=arguments.seed,
             data=arguments.data,
             start=arguments.start,

@@ -10,12 +10,12 @@ The specification holds "tokenizer", a section of the configuration's tokenizers
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
+from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.clean_corpus import CleanCorpus
 from tsumugi.tokenization.export import save, to_transformers
 from tsumugi.tokenization.sampling import sample_lines
@@ -29,7 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     started = time.time()
 
-    spec = json.loads(arguments.spec.read_text(encoding="utf-8"))
+    spec = read_spec(arguments.spec, "tokenizer", "num_shards")
     wanted = spec["tokenizer"]
     corpora = [CleanCorpus(name, spec["num_shards"][name]) for name in wanted["corpora"]]
 

@@ -17,8 +17,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())  # a rename must not become durable before the bytes it names
+        _flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -26,7 +25,11 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """The same for a folder: yield an empty one, which takes the place of ``path`` if the block ends well."""
+    """The same for a folder: yield an empty one, which takes the place of ``path`` if the block ends well.
+
+    After a SIGKILL a ``.{name}.{pid}.tmp`` stays behind. It is not removed by the next job: on a network file system its
+    process id may be that of a living job on another machine. Nothing reads such a name; delete it by hand.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -35,12 +38,21 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        for folder, _, files in os.walk(temporary):
+            for file in files:
+                _flush(Path(folder) / file)
         if path.exists():
             os.replace(path, old)
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """A rename must not become durable before the bytes it names."""
+    with open(path, "rb") as written:
+        os.fsync(written.fileno())
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -13,15 +13,26 @@ from tsumugi.errors import TsumugiError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
 Name = Annotated[str, Field(pattern=NAME)]
-Share = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
-Weights = Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):  # Python, and so pydantic, takes true for 1
+        raise ValueError("wants a number")
+    return value
+
+
+NUMBER = BeforeValidator(_number)
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+PositiveFloat = Annotated[float, Field(gt=0), NUMBER]
+PositiveInt = Annotated[int, Field(gt=0), NUMBER]
+Seed = Annotated[int, Field(ge=0), NUMBER]
+Weights = Annotated[dict[Name, PositiveFloat], Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """Base of every section: immutable, and strict about keys."""
+    """Base of every section: immutable, strict about keys, and without infinities."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --- corpora ----------------------------------------------------------------------------------------------------------
@@ -31,8 +42,16 @@ class LengthFilter(Section):
     """Keep documents of a plausible length, in characters of the normalized text."""
 
     name: Literal["length"]
-    min_characters: Annotated[int, Field(ge=0)] = 0
+    min_characters: Annotated[int, Field(ge=0), NUMBER] = 0
     max_characters: PositiveInt | None = None
+
+    @model_validator(mode="after")
+    def _some_length_passes(self) -> "LengthFilter":
+        if self.max_characters is not None and self.min_characters > self.max_characters:
+            raise ValueError(
+                f"min_characters ({self.min_characters}) is greater than max_characters ({self.max_characters})"
+            )
+        return self
 
 
 class JapaneseFilter(Section):
@@ -58,11 +77,15 @@ class Dedup(Section):
 
 
 class Split(Section):
-    """Train, dev and test, decided by a hash of the document's id, so that adding documents moves none."""
+    """Train, dev and test, decided by a hash of the document's id, so that adding documents moves none.
+
+    With ``group_by`` the family's name is hashed. Under shared_text that is its smallest id: a new document with a smaller
+    one, or one that joins two families, can move the documents of its family.
+    """
 
     method: Literal["hashed"] = "hashed"
     ratios: tuple[PositiveInt, PositiveInt, PositiveInt] = (90, 5, 5)
-    seed: int = 1234
+    seed: Seed = 1234
     group_by: Literal["shared_text", "category", "source"] | None = Field(
         None, description="keep a family of documents on one side: shared_text finds pages that copy paragraphs"
     )
@@ -117,11 +140,13 @@ class Tokenizer(Section):
     """A SentencePiece tokenizer, trained on the train splits of the named corpora alone."""
 
     kind: Literal["unigram", "bpe"]
-    vocab_size: Annotated[int, Field(ge=400, description="107 special tokens and 256 bytes are part of it")]
+    vocab_size: Annotated[
+        int, Field(ge=400, description="107 special tokens and 256 bytes are part of it"), NUMBER
+    ]
     corpora: Weights
-    character_coverage: Annotated[float, Field(gt=0.9, le=1)] = 0.9995
+    character_coverage: Annotated[float, Field(gt=0.9, le=1), NUMBER] = 0.9995
     max_sentences: PositiveInt = Field(1_000_000, description="lines sampled for training, over all corpora")
-    seed: int = 0
+    seed: Seed = 0
 
 
 # --- architectures ----------------------------------------------------------------------------------------------------
@@ -155,19 +180,21 @@ DECODER_ONLY = {"rwkv4"}
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
+Beta = Annotated[float, Field(ge=0, lt=1), NUMBER]
+
 
 class Recipe(Section):
     """How a model is optimised. What only decides where and how fast (micro-batch, threads) is in ``compute``."""
 
     optimizer: Literal["adamw"] = "adamw"
-    learning_rate: Annotated[float, Field(gt=0)]
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    eps: Annotated[float, Field(gt=0)] = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    learning_rate: PositiveFloat
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0), NUMBER] = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up")] = 0
-    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest gradient norm")
+    warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up"), NUMBER] = 0
+    min_learning_rate: Annotated[float, Field(ge=0), NUMBER] = 0.0
+    clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
     global_batch: PositiveInt = Field(description="examples per optimizer step, over all devices")
     context: PositiveInt = Field(256, description="tokens of a pretraining example; a task has its own limits")
     steps: PositiveInt
@@ -189,10 +216,10 @@ class Decoding(Section):
     """How outputs are sampled; the names are those of Transformers' ``generate``."""
 
     do_sample: bool = False
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    repetition_penalty: Annotated[float, Field(gt=0)] = 1.0
-    seed: int = 0
+    temperature: PositiveFloat = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
+    repetition_penalty: PositiveFloat = 1.0
+    seed: Seed = 0
 
 
 class Task(Section):
@@ -207,7 +234,7 @@ class Task(Section):
     scored_characters: PositiveInt = Field(256, description="every model is scored on this prefix of each output")
     bootstrap_samples: PositiveInt = Field(2000, description="resamples of the test documents behind each interval")
     ngram_tokens: PositiveInt = Field(20_000_000, description="training tokens that the n-gram floor counts at most")
-    seed: int = Field(0, description="of the resamples, and of which other title a document is scored under")
+    seed: Seed = Field(0, description="of the resamples, and of which other title a document is scored under")
     decoding: Decoding = Decoding()
 
     @model_validator(mode="after")
@@ -233,8 +260,8 @@ class SpanCorruption(Section):
     """Predict dropped spans behind sentinels (Raffel et al., 2020, section 3.1.4, whose values are the defaults)."""
 
     kind: Literal["span_corruption"]
-    noise_density: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    mean_span_length: Annotated[float, Field(ge=1)] = 3.0
+    noise_density: Annotated[float, Field(gt=0, lt=1), NUMBER] = 0.15
+    mean_span_length: Annotated[float, Field(ge=1), NUMBER] = 3.0
 
 
 class SupervisedFinetuning(Section):
@@ -269,6 +296,13 @@ class Adapter(Section):
     merge: bool = False
 
 
+def _no_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"stands twice: {', '.join(map(str, twice))}; remove one of the two")
+    return values
+
+
 class Run(Section):
     """One trained model: what it starts from, what it sees, what it predicts, how it is optimised."""
 
@@ -283,7 +317,7 @@ class Run(Section):
     prompt: Name | None = None
     adapter: Adapter | None = None
     recipe: Name
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (42,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_no_twice)] = (42,)
 
     @model_validator(mode="after")
     def _complete(self) -> "Run":
@@ -311,7 +345,7 @@ class Run(Section):
 class Report(Section):
     """A comparison of runs on one task."""
 
-    runs: Annotated[tuple[Name, ...], Field(min_length=1)]
+    runs: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_no_twice)]
     task: Name
     samples: PositiveInt = Field(8, description="outputs shown side by side")
 
@@ -365,7 +399,7 @@ def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [_describe(entry) for entry in error.errors()]
+        problems = [_describe(entry, raw) for entry in error.errors()]
     else:
         problems = reference_errors(config)
     if problems:
@@ -374,11 +408,8 @@ def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     return config
 
 
-def _describe(entry: Mapping[str, Any]) -> str:
-    # pydantic puts the chosen branch of a union into the location; it is no key of the file.
-    branches = {"debian_docs", "local_files", "rwkv4", "t5", "length", "japanese", "title"}
-    location = [str(part) for part in entry["loc"]]
-    kept = [part for i, part in enumerate(location) if not (part in branches and i >= 2) and part != "[key]"]
+def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    kept = _keys(entry, raw)
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] == "extra_forbidden":
         message = "unknown key: remove it or correct its spelling"
@@ -392,3 +423,17 @@ def _describe(entry: Mapping[str, Any]) -> str:
         return f"{'.'.join(kept)}: {message}"
     found = entry["input"] if not isinstance(entry["input"], Mapping) else "a mapping"
     return f"{'.'.join(kept) or 'top level'}: {message} (found {found!r})"
+
+
+def _keys(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """The location of a mistake as keys of the file; pydantic also puts the chosen branch of a union into it."""
+    place: Any = raw
+    kept = []
+    for number, part in enumerate(entry["loc"], start=1):
+        inside = dict(enumerate(place)) if isinstance(place, (list, tuple)) else place
+        if isinstance(inside, Mapping) and part in inside:
+            place = inside[part]
+        elif not (entry["type"] == "missing" and number == len(entry["loc"])):
+            continue
+        kept.append(str(part))
+    return kept

@@ -32,6 +32,13 @@ def _tokenizer_errors(config: Config) -> Iterator[str]:
 def _task_errors(config: Config) -> Iterator[str]:
     for name, task in config.tasks.items():
         yield from _unknown(f"tasks.{name}.corpus", task.corpus, config.corpora, "corpus")
+        columns = getattr(config.corpora.get(task.corpus), "columns", None)  # what fetches its documents knows them
+        for key, part in (("input", task.input), ("output", task.output)):
+            if columns is not None and getattr(columns, part) is None:
+                yield (
+                    f"tasks.{name}.{key}: {part!r} is asked for, but corpora.{task.corpus}.columns.{part} is null; "
+                    "name the field that holds it there, or choose another part of the document here"
+                )
 
 
 def _run_errors(config: Config, name: str, run: Run) -> Iterator[str]:

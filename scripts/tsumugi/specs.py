@@ -62,7 +62,7 @@ def train_tokenizer(config: Config, name: str) -> Spec:
 
 
 def import_tokenizer(config: Config, name: str) -> Spec:
-    """Where the model lies whose tokenizer it is."""
+    """Where the model lies whose tokenizer it is; its files are inputs of the rule."""
     return {"source": config.runs[name.removeprefix("from-")].init_from}
 
 

@@ -2,13 +2,11 @@
 
 import json
 
-
 import numpy as np
 import pytest
 from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.special_tokens import SPECIAL_TOKENS

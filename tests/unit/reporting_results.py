@@ -189,8 +189,8 @@ def _write_run(spec, run, seed, task, position, gain, generator, clean):
     for column, centre in (
         ("chrf", 8.0),
         ("rouge_l", 0.15),
-        ("title_words", 0.2),
-        ("title_words_reference", 0.7),
+        ("title_uptake", 0.2),
+        ("title_uptake_reference", 0.7),
         ("distinct_2", 0.6),
         ("distinct_2_reference", 0.7),
         ("repeated_8grams", 0.3),
@@ -199,7 +199,7 @@ def _write_run(spec, run, seed, task, position, gain, generator, clean):
     ):
         frame[column] = np.abs(generator.normal(centre, centre / 5, DOCUMENTS))
     frame["empty"] = [float(not _record(run, i, position)["output"]) for i in range(DOCUMENTS)]
-    frame.loc[3, "title_words"] = np.nan
+    frame.loc[3, "title_uptake"] = np.nan
     _write_scores(inputs.score(run, seed, task, "quality"), frame, "score_quality", [generations.with_suffix(".json")])
 
 

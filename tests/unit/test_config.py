@@ -7,7 +7,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-
 from tsumugi.config import Config, load_config
 from tsumugi.config_file import refuse_duplicate_keys
 from tsumugi.errors import TsumugiError

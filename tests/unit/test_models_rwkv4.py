@@ -3,7 +3,6 @@
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, RwkvForCausalLM
-
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 from tsumugi.models.wkv import empty_state, wkv, wkv_reference
 

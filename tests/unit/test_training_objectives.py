@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tsumugi.errors import TsumugiError
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED
@@ -20,7 +19,7 @@ def corpora(folder):
 
 @pytest.fixture
 def causal(token_folder, training_specs, word_tokenizer):
-    return build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, False, 1)
+    return build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, None, 1)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def span_spec(training_specs):
 
 @pytest.fixture
 def spans(token_folder, span_spec, word_tokenizer):
-    return build_objective(span_spec, corpora(token_folder), word_tokenizer, True, 1)
+    return build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 1)
 
 
 def test_causal_windows_cover_the_stream_and_labels_run_one_ahead(causal):
@@ -74,8 +73,8 @@ def test_span_corruption_can_be_undone(spans):
 
 
 def test_noise_depends_on_seed_and_turn_but_not_on_anything_else(spans, token_folder, span_spec, word_tokenizer):
-    again = build_objective(span_spec, corpora(token_folder), word_tokenizer, True, 1)
-    other = build_objective(span_spec, corpora(token_folder), word_tokenizer, True, 2)
+    again = build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 1)
+    other = build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 2)
     turns = [[spans.example(Draw(0, i, turn)) for i in range(12)] for turn in (0, 1)]
     assert turns[0] == [again.example(Draw(0, i, 0)) for i in range(12)]
     assert turns[0] != turns[1]
@@ -86,14 +85,14 @@ def test_noise_depends_on_seed_and_turn_but_not_on_anything_else(spans, token_fo
 def test_more_spans_than_sentinels_is_refused(token_folder, training_specs, word_tokenizer):
     spec = training_specs["t5"]
     spec = spec | {"recipe": spec["recipe"] | {"context": 4000}}
-    with pytest.raises(TsumugiError, match="there are 100 sentinels; lower recipe.context"):
-        build_objective(spec, corpora(token_folder), word_tokenizer, True, 1)
+    with pytest.raises(TsumugiError, match=r"there are 100 sentinels; lower recipe\.context"):
+        build_objective(spec, corpora(token_folder), word_tokenizer, 0, 1)
 
 
 @pytest.mark.parametrize("encoder_decoder", [False, True])
 def test_finetuning_has_its_loss_on_the_output_alone(token_folder, training_specs, word_tokenizer, encoder_decoder):
     manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
-    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, encoder_decoder, 1)
+    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, 0 if encoder_decoder else None, 1)
     prompt, output = objective.train[0].tolist(), objective.train[1].tolist()
     example = objective.example(Draw(0, 0, 0))
     assert [label for label in example.labels if label != IGNORED] == output
@@ -108,4 +107,22 @@ def test_a_context_longer_than_the_corpus_is_refused(token_folder, training_spec
     spec = training_specs["rwkv"]
     spec = spec | {"recipe": spec["recipe"] | {"context": 100_000}}
     with pytest.raises(TsumugiError, match="holds fewer than 100001 tokens; lower the recipe's context"):
-        build_objective(spec, corpora(token_folder), word_tokenizer, False, 1)
+        build_objective(spec, corpora(token_folder), word_tokenizer, None, 1)
+
+
+def test_an_objective_that_does_not_fit_the_model_is_refused(token_folder, training_specs, word_tokenizer):
+    with pytest.raises(TsumugiError, match="the model is an encoder-decoder"):
+        build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, 0, 1)
+    with pytest.raises(TsumugiError, match="the model has no encoder"):
+        build_objective(training_specs["t5"], corpora(token_folder), word_tokenizer, None, 1)
+
+
+def test_the_decoder_begins_with_the_models_own_start(token_folder, training_specs, word_tokenizer):
+    manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
+    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, 5, 1)
+    batch = objective.collate([objective.example(Draw(0, index, 0)) for index in range(3)])
+    decoder = batch.model_inputs["decoder_input_ids"]
+    assert (decoder[:, 0] == 5).all()
+    shifted = batch.labels[:, :-1]
+    assert (decoder[:, 1:][shifted != IGNORED] == shifted[shifted != IGNORED]).all()
+    assert (decoder[:, 1:][shifted == IGNORED] == 0).all()

@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tsumugi.errors import TsumugiError
 from tsumugi.training.permutation import permute
 from tsumugi.training.sampler import Sampler

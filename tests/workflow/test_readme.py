@@ -4,7 +4,6 @@ import re
 import subprocess
 
 from conftest import ROOT, snakemake
-
 from tsumugi.reporting.dot import parse_dot, without_implied_arrows
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

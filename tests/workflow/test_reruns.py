@@ -68,7 +68,7 @@ def test_a_changed_raw_file_is_read_again(copy):
 
 
 def test_a_configfile_replaces_the_default_and_is_not_merged_with_it(finished, tmp_path):
-    """Only what the given file names is planned, in the main process and, through it, in the jobs."""
+    """Only what the given file names is planned."""
     output = snakemake(finished, "-n", "--forceall").stdout
     assert "notes" in output
     for name in ("debian-docs", "ja-8k", "rwkv-title"):

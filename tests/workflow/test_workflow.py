@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import planned, snakemake
+from conftest import snakemake
 from documents import rare_character
-
 from tsumugi.provenance import read_manifest, verify
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer

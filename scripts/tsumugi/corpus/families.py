@@ -4,7 +4,9 @@ Sentences of at least ``MIN_CHARACTERS`` are hashed and sorted; a sentence that 
 documents is boilerplate (a licence, a common error message) and links nothing. Two documents are linked when the shared
 sentences hold at least ``LINK_SHARE`` of the characters that the shorter one has in such sentences. Families are the
 connected components. Time is O(n log n) in the sentences: the number of pairs per sentence is bounded.
-Memory is 20 bytes a sentence, in one process: meant for corpora of up to some tens of gigabytes.
+Memory, in one process: 24 bytes a sentence, about twice that while they are sorted, and 16 bytes for each pair of
+documents that a sentence joins, several times that while the pairs are added up. Meant for corpora of up to some tens
+of gigabytes whose sentences mostly stand in one document.
 """
 
 import re

@@ -41,17 +41,17 @@ def fetch_corpus(spec: Mapping[str, Any], folder: Path, output: Path) -> Manifes
 
 
 def _check_pins(pins: Mapping[str, str], files: list[RawFile], corpus: str) -> None:
-    by_name = {Path(file.path).name: file.path for file in files}
-    for name, expected in pins.items():
-        if name not in by_name:
+    names = [Path(file.path).name for file in files]
+    for pinned in pins:
+        if pinned not in names:
             raise TsumugiError(
-                f"corpora.{corpus}.sha256: {name} is pinned, but the files are {', '.join(by_name)}; put the pinned "
+                f"corpora.{corpus}.sha256: {pinned} is pinned, but the files are {', '.join(names)}; put the pinned "
                 "file into the data folder, or pin what there is now"
             )
-        found = file_sha256(by_name[name])
-        if found != expected:
+    for name, file in zip(names, files, strict=True):  # every file of a name: two folders may hold one each
+        if name in pins and (found := file_sha256(file.path)) != pins[name]:
             raise TsumugiError(
-                f"{by_name[name]}: its sha256 is {found}, but corpora.{corpus}.sha256 pins {expected}; "
+                f"{file.path}: its sha256 is {found}, but corpora.{corpus}.sha256 pins {pins[name]}; "
                 "replace the file, or correct the pin"
             )
 

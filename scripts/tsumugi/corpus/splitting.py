@@ -1,4 +1,8 @@
-"""Train, dev and test by a hash of the family's name: adding documents moves none of the others."""
+"""Train, dev and test by a hash of the family's name.
+
+Added documents move none of the others, with one exception: under ``group_by: shared_text`` a family is named after its
+smallest id, so a new document that joins a family can rename it, and join two families to one, which moves them whole.
+"""
 
 import hashlib
 import time
@@ -51,12 +55,13 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
             side = side_of(family, split["seed"], split["ratios"])
             writers[side].write({"id": identifier, "family": family})
             documents[side] += 1
-            families[family] += 1
+            if split["group_by"] is not None:  # else every document is a family: nothing to hold in memory
+                families[family] += 1
         empty = [name for name in SPLITS if not documents[name]]
         if empty:
             raise TsumugiError(
                 f"{output.parent}: no document falls to {' and '.join(empty)} ({documents.total()} documents in "
-                f"{len(families)} families, ratios {split['ratios']}); give the corpus more documents, change "
+                f"{len(families) or documents.total()} families, ratios {split['ratios']}); give the corpus more documents, change "
                 "split.ratios or split.seed, or group by something finer"
             )
     return write_manifest(
@@ -67,9 +72,9 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
         outputs=paths,
         results={
             "documents": {name: documents[name] for name in SPLITS},
-            "families": len(families),
+            "families": len(families) or documents.total(),
             "documents_in_families": sum(size for size in families.values() if size > 1),
-            "largest_family": max(families.values()),
+            "largest_family": max(families.values(), default=1),
         },
         started=started,
     )

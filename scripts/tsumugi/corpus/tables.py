@@ -62,8 +62,10 @@ def write_table(path: str | Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, **FORMAT)
 
 
-def read_batches(path: str | Path, columns: Sequence[str], advice: str = REMAKE) -> Iterator[pa.RecordBatch]:
-    """The rows of a Parquet file, a few at a time.
+def read_batches(
+    path: str | Path, columns: Sequence[str], advice: str = REMAKE, rows: int = BATCH_ROWS
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a Parquet file, at most ``rows`` at a time; the checksum of every page is verified.
 
     Raises:
         TsumugiError: the file is missing, damaged or lacks a column; it is named, and ``advice`` says what to do.
@@ -74,7 +76,7 @@ def read_batches(path: str | Path, columns: Sequence[str], advice: str = REMAKE)
             raise TsumugiError(
                 f"{path}: no column {', '.join(missing)} (it has: {', '.join(file.schema_arrow.names)}); {advice}"
             )
-        yield from file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns))
+        yield from file.iter_batches(batch_size=rows, columns=list(columns))
 
 
 def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from tsumugi.corpus.tables import read_batches, read_rows
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 
@@ -33,7 +33,7 @@ def read_test_pairs(folder: str | Path) -> list[Pair]:
     """
     folder = Path(folder)
     dataset = IndexedDataset(folder / "test")
-    rows = pq.read_table(folder / "test.parquet", columns=["id", "title", "category"]).to_pylist()
+    rows = list(read_rows(folder / "test.parquet", ["id", "title", "category"]))
     if len(dataset) != 2 * len(rows):
         raise TsumugiError(
             f"{folder}/test.idx: {len(dataset)} sequences do not fit the {len(rows)} pairs of test.parquet "
@@ -60,7 +60,7 @@ def read_field(shards: Iterable[str | Path], ids: Sequence[str], field: str) -> 
     """
     wanted, found = pa.array(ids, pa.string()), {}
     for shard in shards:
-        for batch in pq.ParquetFile(shard).iter_batches(columns=["id", field]):
+        for batch in read_batches(shard, ["id", field]):
             batch = batch.filter(pc.is_in(batch["id"], value_set=wanted))
             found.update(zip(batch["id"].to_pylist(), batch[field].to_pylist(), strict=True))
     missing = [identifier for identifier in ids if identifier not in found]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -56,6 +57,30 @@ def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     return model, tokenizer
 
 
+def warm_up(source: str | Path) -> None:
+    """Load the libraries that the model at ``source`` computes with.
+
+    Call it before time and memory are measured: what the libraries take says nothing about the model.
+    """
+    directory = Path(source)
+    base = str(source)
+    if (directory / "adapter").is_dir():
+        import peft  # noqa: F401
+
+        base = _adapter_base(directory)
+    name = base.removeprefix("hub:")
+    if AutoConfig.from_pretrained(name, local_files_only=name == base).model_type == "rwkv":
+        warm_up_architecture("rwkv4")
+
+
+def warm_up_architecture(kind: str) -> None:
+    """The same for a model that is yet to be made."""
+    if kind == "rwkv4" and not torch.cuda.is_available():
+        from tsumugi.models.wkv_numba import compile_kernels
+
+        compile_kernels()
+
+
 def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Open a finished run in eval mode: its weights, or its base's with the adapter folded in."""
     directory = Path(directory)
@@ -65,10 +90,16 @@ def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
         return model.eval(), tokenizer
     from peft import PeftModel  # heavy, and absent on a machine that only serves plain models
 
-    base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    model, _ = load_pretrained(base)
+    model, _ = load_pretrained(_adapter_base(directory))
     tokenizer = AutoTokenizer.from_pretrained(str(directory))
     return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval(), tokenizer
+
+
+def _adapter_base(directory: Path) -> str:
+    """Where the weights lie that an adapter stands on. PEFT stores a hub name as it is, without ``hub:``."""
+    config = directory / "adapter" / "adapter_config.json"
+    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    return base if base.startswith((".", "/")) or Path(base).is_dir() else f"hub:{base}"
 
 
 def _model_class(config: Any) -> type:

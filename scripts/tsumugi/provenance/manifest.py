@@ -15,7 +15,6 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def write_manifest(
         "host": platform.node(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
-        "code": _code(),
+        "code": dict(CODE),
         "packages": _packages(),
         **(execution or {}),
     }
@@ -138,7 +137,6 @@ def _packages() -> dict[str, str]:
     return found
 
 
-@cache
 def _code() -> dict[str, Any]:
     folder = Path(__file__).parent
 
@@ -155,3 +153,7 @@ def _code() -> dict[str, Any]:
         "commit": git("rev-parse", "HEAD"),
         "clean": None if status is None else not status,
     }
+
+
+# Read when the job starts, with the code that it runs: a commit that is made during hours of training is not its own.
+CODE = _code()

@@ -71,13 +71,13 @@ METRICS = (
         ("rouge_l",),
     ),
     Metric(
-        "title_words",
+        "title_uptake",
         "title word uptake",
         3,
         "higher",
         "Share of the title's content words that stand in the scored part of the text (0 to 1).",
         "mean",
-        ("title_words",),
+        ("title_uptake",),
     ),
     Metric(
         "distinct_2",
@@ -111,7 +111,7 @@ ORDERS = (1, 2, 3)
 
 
 REFERENCE_COLUMNS = {  # the same measured on the original texts: what a good text would reach
-    "title_words": "title_words_reference",
+    "title_uptake": "title_uptake_reference",
     "distinct_2": "distinct_2_reference",
     "repeated_8grams": "repeated_8grams_reference",
 }

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from tsumugi.corpus.tables import read_batches
 from tsumugi.errors import TsumugiError
 
 SPLITS = ("train", "dev", "test")
-_DOCUMENTS_AT_ONCE = 512
 _IDS_AT_ONCE = 1 << 20
 
 
@@ -58,11 +57,10 @@ class CleanCorpus:
             TsumugiError: a file is missing or broken, or a document is in no split or in two.
         """
         splits = self._splits_of(shard)
-        with _open(self.shard_path(shard)) as file:
-            start = 0
-            for rows in _read(file, self.shard_path(shard), columns, _DOCUMENTS_AT_ONCE):
-                yield rows, splits[start : start + rows.num_rows]
-                start += rows.num_rows
+        start = 0
+        for rows in read_batches(self.shard_path(shard), columns):
+            yield rows, splits[start : start + rows.num_rows]
+            start += rows.num_rows
 
     def texts(self, shard: str, splits: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Stream (split, text) of a shard's documents that are in one of ``splits``, in the order of the rows."""
@@ -72,8 +70,7 @@ class CleanCorpus:
 
     def _splits_of(self, shard: str) -> np.ndarray:
         path = self.shard_path(shard)
-        with _open(path) as file:
-            ids = pa.concat_arrays([_ids(rows) for rows in _read(file, path, ["id"], _IDS_AT_ONCE)] or [_NO_IDS])
+        ids = pa.concat_arrays([*_ids(path)] or [_NO_IDS])
         found = np.full(len(ids), -1, np.int8)
         for index, split in enumerate(SPLITS):
             # The shard's ids are looked up in the split, piece by piece: a split's ids need not fit in memory.
@@ -87,33 +84,13 @@ class CleanCorpus:
         return found
 
     def _members(self, split: str, ids: pa.Array) -> pa.Array:
-        path = self.split_path(split)
-        with _open(path) as file:
-            pieces = [
-                pc.filter(piece, pc.is_in(piece, value_set=ids))
-                for piece in map(_ids, _read(file, path, ["id"], _IDS_AT_ONCE))
-            ]
+        pieces = [pc.filter(piece, pc.is_in(piece, value_set=ids)) for piece in _ids(self.split_path(split))]
         return pa.concat_arrays(pieces or [_NO_IDS])
 
 
 _NO_IDS = pa.array([], pa.string())
 
 
-def _ids(rows: pa.RecordBatch) -> pa.Array:
-    return rows.column("id").cast(pa.string())
-
-
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise TsumugiError(f"{path}: cannot be read as Parquet ({error}); run the rule that makes it") from None
-
-
-def _read(file: pq.ParquetFile, path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
-    if missing := [column for column in columns if column not in file.schema_arrow.names]:
-        raise TsumugiError(f"{path}: has no column {', '.join(missing)}; it holds {', '.join(file.schema_arrow.names)}")
-    try:
-        yield from file.iter_batches(batch_size=rows, columns=list(columns))
-    except (OSError, pa.ArrowInvalid) as error:
-        raise TsumugiError(f"{path}: broken Parquet ({error}); delete it and run the rule that makes it") from None
+def _ids(path: Path) -> Iterator[pa.Array]:
+    for rows in read_batches(path, ["id"], rows=_IDS_AT_ONCE):
+        yield rows.column("id").cast(pa.string())

@@ -18,6 +18,8 @@ from tsumugi.atomic import atomic_path
 from tsumugi.tokenization.special_tokens import BOS, BYTES, CLS, EOS, MASK, PAD, SENTINELS, SEP, SPECIAL_TOKENS, UNK
 
 SENTENCEPIECE_MODEL = "sentencepiece.model"
+_TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+_NOT_ITS_FILES = ("manifest.json", "fertility.json")
 _SPACE = "\u2581"
 _RESERVED = (*SPECIAL_TOKENS, *BYTES)
 
@@ -54,7 +56,8 @@ def to_transformers(model: bytes, kind: Literal["unigram", "bpe"]) -> PreTrained
 def save(tokenizer: PreTrainedTokenizerBase, folder: str | Path, model: bytes | None = None) -> list[Path]:
     """Write ``tokenizer`` and its SentencePiece model into ``folder``, each file atomically; return the paths.
 
-    Other files in the folder are left alone: the manifest and the fertility lie there too.
+    Files of another tokenizer that lay there are removed: Transformers would open them too. The manifest and the
+    fertility, which lie there as well, are left alone.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +65,10 @@ def save(tokenizer: PreTrainedTokenizerBase, folder: str | Path, model: bytes | 
     with TemporaryDirectory() as scratch:
         tokenizer.save_pretrained(scratch)
         contents |= {path.name: path.read_bytes() for path in Path(scratch).iterdir() if path.is_file()}
+    for pattern in _TOKENIZER_FILES:
+        for path in folder.glob(pattern):
+            if path.name not in {*contents, *_NOT_ITS_FILES}:
+                path.unlink()
     for name, content in sorted(contents.items()):
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(content)

@@ -10,11 +10,17 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.atomic import atomic_path
+from tsumugi.corpus.tables import FORMAT
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import encode_prompt, encode_text
 
+ADVICE = {
+    "title": "filter such documents out of the corpus (filter: title)",
+    "text": "filter such documents out of the corpus (filter: length, min_characters)",
+    "category": "give every document one in the raw files (columns.category), or give the task another input or output",
+}
 _SCHEMA = pa.schema([("id", pa.string()), ("title", pa.string()), ("category", pa.string())])
 
 
@@ -85,7 +91,7 @@ def _open_files(stack: ExitStack, prefix: Path, vocab_size: int) -> _PairFiles:
     table = stack.enter_context(atomic_path(prefix.with_name(f"{prefix.name}.parquet")))
     return _PairFiles(
         tokens=stack.enter_context(IndexedDatasetWriter(prefix, vocab_size)),
-        rows=stack.enter_context(pq.ParquetWriter(table, _SCHEMA, compression="zstd")),
+        rows=stack.enter_context(pq.ParquetWriter(table, _SCHEMA, **FORMAT)),
     )
 
 
@@ -96,7 +102,7 @@ def _encode_pair(
         if not (row[column] or "").strip():
             raise TsumugiError(
                 f"{path}: document {row['id']} has no {column}, which the task needs; "
-                f"filter such documents out of the corpus (filter: {column if column == 'title' else 'length'})"
+                f"{ADVICE[column]}"
             )
     prompt = encode_prompt(tokenizer, spec.template, row[spec.input], spec.max_input_tokens)
     ids = encode_text(tokenizer, row[spec.output])

@@ -7,7 +7,6 @@ belongs to. A checkpoint appears by a rename, whole; the one before it goes only
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -59,12 +58,11 @@ def save(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
             if parameter in optimizer.state:
                 tensors[f"{moment}/{name}"] = optimizer.state[parameter][moment]
     target = folder / f"step{progress['step']:09d}"
+    if target.exists():  # the last step's state may have been saved already
+        return
     with atomic_directory(target) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / "tensors.safetensors")
         (temporary / "progress.json").write_text(json.dumps(progress), encoding="utf-8")
-        for file in temporary.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
     for older in folder.glob("step*"):
         if older != target:
             shutil.rmtree(older)
@@ -85,7 +83,7 @@ def restore(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimiz
     with safe_open(newest / "tensors.safetensors", framework="pt") as tensors:
         saved = set(tensors.keys())
         wanted = {f"{part}/{name}" for part in ("weight", *MOMENTS) for name in parameters}
-        if progress["step"] == 0:
+        if progress["updates"] == 0:
             wanted = {name for name in wanted if name.startswith("weight/")}
         if saved != wanted:
             difference = ", ".join(sorted(saved ^ wanted)[:3])
@@ -93,9 +91,9 @@ def restore(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimiz
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors.get_tensor(f"weight/{name}"))
-                if progress["step"]:
+                if progress["updates"]:
                     state = {moment: tensors.get_tensor(f"{moment}/{name}").to(parameter.device) for moment in MOMENTS}
-                    optimizer.state[parameter] = {"step": torch.tensor(float(progress["step"])), **state}
+                    optimizer.state[parameter] = {"step": torch.tensor(float(progress["updates"])), **state}
     return progress
 
 

@@ -5,15 +5,17 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from tsumugi.atomic import atomic_directory
-from tsumugi.models import build_model, load_pretrained
+from tsumugi.errors import TsumugiError
+from tsumugi.models import build_model, load_pretrained, warm_up, warm_up_architecture
 from tsumugi.provenance import identity, read_manifest, write_manifest
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
@@ -60,19 +62,20 @@ def train(job: Job) -> None:
         TsumugiError: something in the spec, the data or the machine does not fit.
     """
     started = time.time()
+    source = _source(job)
+    _load_libraries(job, source)
     memory = MemoryMeter()
     memory.start()
     inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
     state = job.state / checkpoint.fingerprint(job.spec, job.seed, inputs)
     with checkpoint.locked(state), stop_on_signal() as stop:
-        _drop_other_states(job.state, state)
         device = pick_device()
         precision = pick_precision(job.spec["recipe"]["precision"], device)
-        model, tokenizer = _open_model(job)
+        model, tokenizer = _open_model(job, source)
         model.to(device)
         trainer = Trainer(
             model=model,
-            objective=build_objective(job.spec, job.data, tokenizer, model.config.is_encoder_decoder, job.seed),
+            objective=build_objective(job.spec, job.data, tokenizer, _decoder_start(model.config), job.seed),
             recipe=job.spec["recipe"],
             seed=job.seed,
             device=device,
@@ -80,6 +83,7 @@ def train(job: Job) -> None:
             micro_batch=job.micro_batch,
             state=state,
             checkpoint_seconds=job.checkpoint_seconds,
+            memory=memory,
         )
         progress = trainer.run(stop)
         results = _results(trainer, progress)
@@ -91,7 +95,7 @@ def train(job: Job) -> None:
             "threads": torch.get_num_threads(),
             "attempts": progress["attempts"],
             "gpu_hours": progress["seconds"] / 3600 if device.type == "cuda" else 0.0,
-            **memory.as_execution(),
+            **progress["memory"],
         }
         _export(job, model, tokenizer, state / "metrics.jsonl")
         write_manifest(
@@ -105,12 +109,29 @@ def train(job: Job) -> None:
             execution=execution,
             started=started,
         )
-    shutil.rmtree(job.state)
+    _remove_states(job.state)
 
 
-def _open_model(job: Job) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _load_libraries(job: Job, source: str | None) -> None:
+    if job.spec["adapter"] is not None:
+        import peft  # noqa: F401
+    if source is None:
+        warm_up_architecture(job.spec["architecture"]["kind"])
+    else:
+        warm_up(source)
+
+
+def _decoder_start(config: PretrainedConfig) -> int | None:
+    """The id that a decoder begins with; None for a decoder-only model."""
+    if not config.is_encoder_decoder:
+        return None
+    if config.decoder_start_token_id is None:
+        raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
+    return config.decoder_start_token_id
+
+
+def _open_model(job: Job, source: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     torch.manual_seed(mix(job.seed) >> 1)
-    source = _source(job)
     if source is None:
         tokenizer = AutoTokenizer.from_pretrained(str(job.start.parent))
         return build_model(job.spec["architecture"], tokenizer), tokenizer
@@ -142,6 +163,7 @@ def _results(trainer: Trainer, progress: Mapping[str, Any]) -> dict[str, Any]:
         "trainable_parameters": trainable,
         "steps": progress["step"],
         "tokens_seen": progress["tokens"],
+        "tokens_predicted": progress["predicted"],
         "epochs": progress["step"] * trainer.recipe["global_batch"] / trainer.sampler.epoch_length,
         "train_seconds": round(progress["seconds"], 3),
         "dev_loss_first": measured[0]["dev_loss"] if measured else None,
@@ -165,9 +187,10 @@ def _export(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
         shutil.copyfile(metrics, temporary / "metrics.jsonl")
 
 
-def _drop_other_states(folder: Path, current: Path) -> None:
-    """States of an earlier spec or of earlier data: nothing can go on from them any more."""
-    for other in folder.iterdir():
-        if other != current and other.is_dir():
-            print(f"removing {other}: it belongs to another configuration of this run", flush=True)
-            shutil.rmtree(other)
+def _remove_states(folder: Path) -> None:
+    """Remove this job's state, and those of earlier configurations of the run, unless a job is at work on one."""
+    for state in folder.iterdir():
+        with suppress(TsumugiError), checkpoint.locked(state):
+            shutil.rmtree(state)
+    with suppress(OSError):  # not empty: another job is at work
+        folder.rmdir()

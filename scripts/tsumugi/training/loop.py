@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from tsumugi.errors import TsumugiError
+from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
 from tsumugi.training.interruption import StopRequest
 from tsumugi.training.metrics import Display, MetricsLog
@@ -53,28 +55,40 @@ class Trainer:
     micro_batch: int
     state: Path
     checkpoint_seconds: float
-    label: str = "train"
+    memory: MemoryMeter
 
     def __post_init__(self) -> None:
         self.optimizer = build_optimizer(self.model, self.recipe)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.sampler = Sampler(self.objective.sizes, self.objective.weights, self.seed)
-        self.progress: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "attempts": 0, "loss": [0.0, 0]}
+        self.progress: dict[str, Any] = {
+            "step": 0,
+            "updates": 0,  # steps that changed the weights: fp16 skips those that overflow
+            "tokens": 0,  # read by the model
+            "predicted": 0,  # carried loss
+            "seconds": 0.0,
+            "attempts": 0,
+            "loss": [0.0, 0],  # since the last logged line: sum, and tokens
+            "memory": {},
+        }
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train from the newest checkpoint, or from the start, to the last step; returns the final progress."""
-        self._restore()
-        metrics = MetricsLog(self.state / "metrics.jsonl", self.progress["step"])
-        display = Display(self.label, self.progress["step"], self.recipe["steps"])
+        resumed = self._restore()
+        metrics = MetricsLog(
+            self.state / "metrics.jsonl", self.progress["step"] if resumed else None, self.progress["seconds"]
+        )
+        self.progress["seconds"] += metrics.lost_seconds
+        display = Display("train_model", self.progress["step"], self.recipe["steps"])
         saved_at = time.monotonic()
         try:
-            if self.progress["step"] == 0:
+            if not resumed:
                 self._report(metrics, display, train_loss=None)
             while self.progress["step"] < self.recipe["steps"]:
                 started = time.monotonic()
-                loss, tokens = self._step(self.progress["step"])
-                self._count(loss, tokens, time.monotonic() - started)
-                display.advance(loss / max(1, tokens), self.progress["tokens"] / self.progress["seconds"])
+                loss, predicted, tokens = self._step(self.progress["step"])
+                self._count(loss, predicted, tokens, time.monotonic() - started)
+                display.advance(loss / max(1, predicted), self.progress["tokens"] / self.progress["seconds"])
                 self._log(metrics, display)
                 if stop or time.monotonic() - saved_at > self.checkpoint_seconds:
                     self._save()
@@ -90,36 +104,40 @@ class Trainer:
             metrics.close()
             display.close()
 
-    def _step(self, step: int) -> tuple[float, int]:
-        """One optimizer step; returns the sum of token losses and the number of predicted tokens."""
+    def _step(self, step: int) -> tuple[float, int, int]:
+        """One optimizer step; returns the sum of token losses, and how many tokens were predicted and read."""
         self.model.train()
         draws = self.sampler.batch(step, self.recipe["global_batch"])
-        batches = self._micro_batches([self.objective.example(draw) for draw in draws])
-        tokens = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
+        examples = [self.objective.example(draw) for draw in draws]
+        batches = self._micro_batches(examples)
+        predicted = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
         total = 0.0
         for number, batch in enumerate(batches):
             torch.manual_seed(mix(self.seed, step, number) >> 1)  # dropout: a function of the step, so no RNG state
             loss = self._token_losses(batch)
-            self.scaler.scale(loss / max(1, tokens)).backward()
+            self.scaler.scale(loss / max(1, predicted)).backward()
             total += loss.item()
-        if not math.isfinite(total):
+        norm = self._update(step) if math.isfinite(total) else total
+        if not math.isfinite(total) or not (math.isfinite(norm) or self.scaler.is_enabled()):
             names = ", ".join(f"{draw.corpus}:{draw.index}" for draw in draws)
             raise TsumugiError(
-                f"the loss of step {step} is {total}; the last good state is kept in {self.state}. Lower the recipe's "
-                f"learning_rate or look at these examples (corpus:index): {names}"
+                f"step {step}: the loss is {total}, the gradient's norm {norm}; the last good state is kept in "
+                f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
             )
-        self._update(step)
-        return total, tokens
+        return total, predicted, sum(self.objective.tokens_read(example) for example in examples)
 
-    def _update(self, step: int) -> None:
+    def _update(self, step: int) -> float:
+        """Change the weights, unless the gradient is not finite; returns its norm before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, step)
-        if self.recipe["clip"] is not None:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe["clip"])
-        self.scaler.step(self.optimizer)
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.model.parameters(), self.recipe["clip"] or math.inf).item()
+        if math.isfinite(norm) or self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)  # skips the step itself where fp16 overflowed
+            self.progress["updates"] += math.isfinite(norm)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        return norm
 
     def _token_losses(self, batch: Batch) -> torch.Tensor:
         """Sum of the cross-entropies of all predicted tokens, in nats."""
@@ -145,21 +163,22 @@ class Trainer:
         cut = range(0, len(examples), self.micro_batch)
         return [self.objective.collate(examples[start : start + self.micro_batch]) for start in cut]
 
-    def _count(self, loss: float, tokens: int, seconds: float) -> None:
+    def _count(self, loss: float, predicted: int, tokens: int, seconds: float) -> None:
         self.progress["step"] += 1
         self.progress["tokens"] += tokens
+        self.progress["predicted"] += predicted
         self.progress["seconds"] += seconds
         self.progress["loss"][0] += loss
-        self.progress["loss"][1] += tokens
+        self.progress["loss"][1] += predicted
 
     def _log(self, metrics: MetricsLog, display: Display) -> None:
         step, steps = self.progress["step"], self.recipe["steps"]
         evaluated = step % self.recipe["eval_every"] == 0 or step == steps
         if not evaluated and step % max(1, steps // LOGGED_LINES):
             return
-        loss, tokens = self.progress["loss"]
+        loss, predicted = self.progress["loss"]
         self.progress["loss"] = [0.0, 0]
-        train_loss = loss / max(1, tokens)
+        train_loss = loss / max(1, predicted)
         if evaluated:
             self._report(metrics, display, train_loss)
         else:
@@ -184,12 +203,19 @@ class Trainer:
 
     def _save(self) -> None:
         self.progress["loss_scale"] = self.scaler.state_dict()
+        for name, value in self.memory.as_execution().items():  # the peak over all attempts
+            self.progress["memory"][name] = max(
+                (v for v in (value, self.progress["memory"].get(name)) if v), default=None
+            )
         checkpoint.save(self.state, self.model, self.optimizer, self.progress)
 
-    def _restore(self) -> None:
+    def _restore(self) -> bool:
+        """Go on from the newest checkpoint; False if there is none."""
         found = checkpoint.restore(self.state, self.model, self.optimizer)
         if found is not None:
             self.progress = found
-            self.scaler.load_state_dict(found["loss_scale"])
+            if found["loss_scale"]:  # empty when the attempt before needed no scaling
+                self.scaler.load_state_dict(found["loss_scale"])
             print(f"going on from step {found['step']} ({self.state})", flush=True)
         self.progress["attempts"] += 1
+        return found is not None

@@ -7,22 +7,30 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tsumugi.atomic import write_text
+
 
 class MetricsLog:
-    """A line per logged step. After a resume, lines later than the checkpoint are cut off; they come again."""
+    """A line per logged step. After a resume, lines later than the checkpoint are cut off; they come again.
 
-    def __init__(self, path: Path, step: int) -> None:
-        kept = []
+    Attributes:
+        lost_seconds: training time of the cut lines; it was spent, though its work was lost.
+    """
+
+    def __init__(self, path: Path, step: int | None, seconds: float) -> None:
+        """``step`` and ``seconds`` are the checkpoint's; None where there is no checkpoint, and nothing is kept."""
+        kept, last = [], seconds
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
                     break  # a line torn by the kill
-                if entry["step"] > step:
-                    break
-                kept.append(line)
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+                if step is not None and entry["step"] <= step:
+                    kept.append(line)
+                last = max(last, entry["seconds"])
+        self.lost_seconds = last - seconds
+        write_text(path, "".join(line + "\n" for line in kept))
         self.path = path
         self._file = path.open("a", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lxml import html
+from lxml.etree import ParserError
 from lxml.html import HtmlElement
 
 from tsumugi.corpus.extract.japanese import fill, is_untranslated
@@ -28,7 +29,10 @@ class HelpPage:
 
 def extract_help_page(data: bytes) -> HelpPage | None:
     """The page's title and prose; None if it has no text of its own."""
-    page = html.document_fromstring(data, parser=html.HTMLParser(encoding="utf-8"))
+    try:
+        page = html.document_fromstring(data, parser=html.HTMLParser(encoding="utf-8"))
+    except ParserError:  # nothing but blanks or comments
+        return None
     area = page.find(".//div[@id='DisplayArea']")
     title = fill(page.findtext(".//title") or "")
     if area is None or not title:

@@ -5,13 +5,15 @@ A ``.deb`` is read as a stream: nothing is unpacked to the disk; links (other na
 
 import gzip
 import io
+import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
 from pathlib import Path, PurePosixPath
-from tarfile import TarError
+from tarfile import TarError, TarFile
 from typing import Any
+from urllib.parse import unquote
 
 from debian.arfile import ArError
 from debian.debfile import DebError, DebFile
@@ -38,6 +40,8 @@ def _help_page(data: bytes, _: str) -> HelpPage | None:
 
 
 Extract = Callable[[bytes, str], ManualPage | HelpPage | None]
+# What a damaged package raises, by the layer that notices: ar, tar, or a decompressor (zlib and bz2 raise OSError too).
+DAMAGE = (ArError, DebError, TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 # where the pages of a kind lie in a package, how they are read, and under which licence they are
 EXTRACTORS: tuple[tuple[re.Pattern[str], Extract, str], ...] = (
     (MANUAL, _manual_page, "various, DFSG-free (see package copyright)"),
@@ -59,7 +63,11 @@ def fetch_debian_docs(spec: Mapping[str, Any], folder: Path, corpus: str) -> lis
 
 
 def read_debian_docs(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document]:
-    """The documents of every package, in the order of its archive."""
+    """The documents of every package, in the order of its archive.
+
+    Raises:
+        TsumugiError: a package is damaged; also when that shows only at its end, after documents have been yielded.
+    """
     for file in files:
         yield from _read_package(file)
 
@@ -73,15 +81,19 @@ def _choose(package: str, folder: Path, pinned: Mapping[str, str]) -> Path:
     if not kept:
         raise TsumugiError(f"{folder}: apt-get brought no file of the package {package}")
     candidates = [file for file in kept if file.name in pinned] or kept
-    by_version = cmp_to_key(lambda a, b: version_compare(a.name.split("_")[1], b.name.split("_")[1]))
+    by_version = cmp_to_key(lambda a, b: version_compare(_version(a), _version(b)))
     return max(candidates, key=by_version)
+
+
+def _version(path: Path) -> str:
+    return unquote(path.name.split("_")[1])  # apt-get writes the colon behind an epoch as %3a
 
 
 def _describe(path: Path) -> RawFile:
     try:
         with DebFile(str(path)) as package:
             control = package.debcontrol()
-    except (ArError, DebError, TarError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (*DAMAGE, ValueError) as error:
         raise TsumugiError(
             f"{path}: not a readable Debian package ({error}); delete it, and it is fetched anew"
         ) from None
@@ -93,10 +105,11 @@ def _licence(package: str) -> str:
 
 
 def _read_package(file: RawFile) -> Iterator[Document]:
-    member_name = ""
+    member_name, without_text = "", 0
     try:
         with DebFile(file.path) as package:
-            for member in package.data.tgz():
+            archive = package.data.tgz()
+            for member in archive:
                 member_name = member.name.removeprefix("./")
                 if not member.isfile():  # links are other names of a page, devices are not text
                     continue
@@ -106,20 +119,31 @@ def _read_package(file: RawFile) -> Iterator[Document]:
                         continue
                     if member.size > LARGEST_MEMBER:
                         raise TsumugiError(f"{file.path}: {member_name} has {member.size:,} bytes, too many for a page")
-                    page = extract(package.data.tgz().extractfile(member).read(), PurePosixPath(member_name).name)
-                    if page is not None:
+                    page = extract(archive.extractfile(member).read(), PurePosixPath(member_name).name)
+                    if page is None:
+                        without_text += 1
+                    else:
                         meta = {"package": file.name, "version": file.version}
                         source = f"{file.name}:{member_name}"
                         yield Document(page.text, page.title, match["category"], source, licence, meta)
+            _read_to_the_end(archive)
+            print(f"{file.path}: {without_text} pages without text of their own (redirections, empty pages) passed over")
     except UnicodeDecodeError as error:
         raise TsumugiError(
             f"{file.path}: {member_name}: not UTF-8 at byte {error.start} ({error.reason}); the reader debian_docs "
             "reads UTF-8 pages only"
         ) from None
-    except (ArError, DebError, TarError, OSError, EOFError, zlib.error) as error:
+    except DAMAGE as error:
         raise TsumugiError(
             f"{file.path}: damaged after {member_name or 'its beginning'} ({error}); delete it, and it is fetched anew"
         ) from None
+
+
+def _read_to_the_end(archive: TarFile) -> None:
+    """Let the decompressor check its sum: tarfile stops before it, and at a damaged header as if it were the end."""
+    while block := archive.fileobj.read(2**20):
+        if block.strip(b"\0"):
+            raise TarError("what follows is not a tar archive")
 
 
 def _gunzip(data: bytes) -> bytes:

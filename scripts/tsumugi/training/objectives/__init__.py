@@ -22,8 +22,11 @@ def build_objective(
     spec: Mapping[str, Any],
     data: Sequence[Path],
     tokenizer: PreTrainedTokenizerBase,
-    is_encoder_decoder: bool,
+    decoder_start: int | None,
     seed: int,
 ) -> Objective:
-    """The objective of a run's spec, over the token files that the manifests ``data`` stand beside."""
-    return OBJECTIVES[spec["objective"]["kind"]](spec, data, tokenizer, is_encoder_decoder, seed)
+    """The objective of a run's spec, over the token files that the manifests ``data`` stand beside.
+
+    ``decoder_start`` is the id that an encoder-decoder's decoder begins with; None for a decoder-only model.
+    """
+    return OBJECTIVES[spec["objective"]["kind"]](spec, data, tokenizer, decoder_start, seed)

@@ -58,11 +58,12 @@ class Objective(ABC):
         spec: Mapping[str, Any],
         data: Sequence[Path],
         tokenizer: PreTrainedTokenizerBase,
-        is_encoder_decoder: bool,
+        decoder_start: int | None,
         seed: int,
     ) -> None:
         self.tokenizer = tokenizer
-        self.is_encoder_decoder = is_encoder_decoder
+        self.decoder_start = decoder_start
+        self.is_encoder_decoder = decoder_start is not None
         self.seed = seed
         self.open(spec, data)
 
@@ -78,6 +79,10 @@ class Objective(ABC):
     def dev_example(self, index: int) -> Example:
         """An example of the dev split, always the same one."""
 
+    def tokens_read(self, example: Example) -> int:
+        """How many tokens a model reads for an example: by its encoder and its decoder, or by its one stack."""
+        return len(example.inputs) + (len(example.labels) if self.is_encoder_decoder else 0)
+
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pad examples on the right to the longest of them.
 
@@ -89,12 +94,13 @@ class Objective(ABC):
         if not self.is_encoder_decoder:
             return Batch({"input_ids": inputs}, labels)
         lengths = torch.tensor([len(example.inputs) for example in examples])
-        shifted = torch.cat([torch.full((len(examples), 1), pad), labels[:, :-1]], dim=1).clamp(min=0)
+        started = torch.full((len(examples), 1), self.decoder_start)
+        written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
         return Batch(
             {
                 "input_ids": inputs,
                 "attention_mask": (torch.arange(inputs.size(1)) < lengths[:, None]).long(),
-                "decoder_input_ids": shifted,  # T5 starts from the padding token; so do its kin
+                "decoder_input_ids": torch.cat([started, written], dim=1),
             },
             labels,
         )

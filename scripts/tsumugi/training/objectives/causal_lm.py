@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tsumugi.errors import TsumugiError
 from tsumugi.training.objectives.base import Example, Objective
 from tsumugi.training.sampler import Draw
 from tsumugi.training.windows import bytes_per_token, open_corpora
@@ -16,6 +17,8 @@ class CausalLM(Objective):
 
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
         """Map the token files of every corpus."""
+        if self.is_encoder_decoder:
+            raise TsumugiError("objective causal_lm: the model is an encoder-decoder; use span_corruption or sft")
         self.train, self.dev = open_corpora(spec["corpora"], data, spec["recipe"]["context"])
         self.sizes = [len(windows) for windows in self.train]
         self.weights = list(spec["corpora"].values())
