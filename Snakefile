@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+from glob import glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -29,7 +30,6 @@ os.environ.update(
 
 from tsumugi.config import load_config
 from tsumugi.config_file import refuse_duplicate_keys
-from tsumugi.corpus.readers.local_files import find_local_files
 from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import source_files
 from tsumugi.reporting.inputs import manifests as report_manifests

@@ -66,11 +66,16 @@ def raw_inputs(wildcards):
     corpus = experiment.corpora[wildcards.corpus]
     if corpus.reader != "local_files":
         return []
-    try:
-        files = find_local_files(corpus.model_dump(), Path("data"), wildcards.corpus)
-    except TsumugiError as error:
-        raise WorkflowError(str(error)) from None
-    return sorted(file.path for file in files)
+    files = set()
+    for pattern in corpus.files:
+        found = [path for path in glob(pattern, recursive=True) if os.path.isfile(path)]
+        if not found:
+            raise WorkflowError(
+                f"corpora.{wildcards.corpus}.files: {pattern!r} matches no file; paths are meant from the working "
+                f"folder, {os.getcwd()}"
+            )
+        files.update(found)
+    return sorted(files)
 
 
 def corpus_normalized(wildcards):

@@ -140,9 +140,7 @@ class Tokenizer(Section):
     """A SentencePiece tokenizer, trained on the train splits of the named corpora alone."""
 
     kind: Literal["unigram", "bpe"]
-    vocab_size: Annotated[
-        int, Field(ge=400, description="107 special tokens and 256 bytes are part of it"), NUMBER
-    ]
+    vocab_size: Annotated[int, Field(ge=400, description="107 special tokens and 256 bytes are part of it"), NUMBER]
     corpora: Weights
     character_coverage: Annotated[float, Field(gt=0.9, le=1), NUMBER] = 0.9995
     max_sentences: PositiveInt = Field(1_000_000, description="lines sampled for training, over all corpora")

@@ -45,14 +45,13 @@ def planned(folder, *arguments, config=TINY):
 def prepare(folder):
     """The user's files: articles, and a small T5 that came from outside."""
     write_articles(folder / "articles")
-    alphabet = ["<pad>", "</s>", "<unk>", *(chr(code) for code in range(0x3041, 0x3097)), *"の方選洗直しまい（）0123456789"]
+    kana = map(chr, range(0x3041, 0x3097))
+    alphabet = ["<pad>", "</s>", "<unk>", *kana, *"方選洗直（）0123456789"]
     vocabulary = {character: number for number, character in enumerate(dict.fromkeys(alphabet))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
     fast.save_pretrained(folder / "my-model")
     torch.manual_seed(0)
     config = T5Config(

@@ -77,15 +77,14 @@ def test_a_configfile_replaces_the_default_and_is_not_merged_with_it(finished, t
 
 def test_killed_training_goes_on_and_ends_with_the_same_weights(copy, tmp_path, finished):
     """SIGKILL of the trainer under a running Snakemake, then Snakemake again."""
+
     def longer(config):  # more steps than can be done before the kill
         config["recipes"]["scratch"]["steps"] = 400
 
     config = changed(copy, tmp_path / "config.yaml", longer)
     target = "results/models/rwkv-base/seed1/manifest.json"
     line = [*SNAKEMAKE, "--configfile", config, "--directory", copy, "--cores", "2", target]
-    process = subprocess.Popen(
-        [*map(str, line)], cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen([*map(str, line)], cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
     while not list(copy.glob("state/rwkv-base/seed1/*/step*")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -100,10 +100,7 @@ def _encode_pair(
 ) -> tuple[list[int], list[int], bool]:
     for column in (spec.input, spec.output):
         if not (row[column] or "").strip():
-            raise TsumugiError(
-                f"{path}: document {row['id']} has no {column}, which the task needs; "
-                f"{ADVICE[column]}"
-            )
+            raise TsumugiError(f"{path}: document {row['id']} has no {column}, which the task needs; {ADVICE[column]}")
     prompt = encode_prompt(tokenizer, spec.template, row[spec.input], spec.max_input_tokens)
     ids = encode_text(tokenizer, row[spec.output])
     if len(ids) > spec.max_output_tokens:
