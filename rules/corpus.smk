@@ -25,7 +25,7 @@ rule fetch_corpus:
         data="data/{corpus}",
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/fetch_corpus.py \
             --spec {input.spec:q} \
@@ -54,7 +54,7 @@ rule shard_corpus:
         runtime=720,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/shard_corpus.py \
             --spec {input.spec:q} \
@@ -86,7 +86,7 @@ rule normalize_shard:
         runtime=120,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/normalize_shard.py \
             --spec {input.spec:q} \
@@ -116,7 +116,7 @@ rule find_duplicates:
         runtime=240,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/find_duplicates.py \
             --spec {input.spec:q} \
@@ -147,7 +147,7 @@ rule clean_shard:
         runtime=120,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/clean_shard.py \
             --spec {input.spec:q} \
@@ -181,7 +181,7 @@ rule split_corpus:
         runtime=240,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/split_corpus.py \
             --spec {input.spec:q} \
@@ -211,7 +211,7 @@ rule measure_overlap:
         runtime=240,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/measure_overlap.py \
             --spec {input.spec:q} \
@@ -243,7 +243,7 @@ rule summarize_corpus:
         runtime=30,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/summarize_corpus.py \
             --spec {input.spec:q} \

@@ -60,7 +60,7 @@ rule build_report:
         runtime=60,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/build_report.py \
             --spec {input.spec:q} \
@@ -84,7 +84,7 @@ rule verify_provenance:
         runtime=240,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/verify_provenance.py {input.manifest:q}
         """

@@ -27,7 +27,7 @@ rule score_likelihood:
         micro_batch=run_micro_batch,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_likelihood.py \
             --spec {input.spec:q} \
@@ -61,7 +61,7 @@ rule score_quality:
         runtime=60,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_quality.py \
             --spec {input.spec:q} \
@@ -93,7 +93,7 @@ rule score_ngrams:
         runtime=60,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_ngrams.py \
             --spec {input.spec:q} \

@@ -28,7 +28,7 @@ rule train_tokenizer:
         runtime=120,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/train_tokenizer.py \
             --spec {input.spec:q} \
@@ -57,7 +57,7 @@ rule import_tokenizer:
         runtime=30,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/import_tokenizer.py \
             --spec {input.spec:q} \
@@ -85,7 +85,7 @@ rule measure_tokenizer:
         runtime=60,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/measure_tokenizer.py \
             --spec {input.spec:q} \
@@ -119,7 +119,7 @@ rule encode_shard:
         runtime=60,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/encode_shard.py \
             --corpus {wildcards.corpus:q} \
@@ -155,7 +155,7 @@ rule encode_pairs:
         runtime=120,
     shell:
         r"""
-        exec &> >(trap '' TERM INT; exec tee {log:q})
+        exec &> >(trap '' TERM INT && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/encode_pairs.py \
             --spec {input.spec:q} \

@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.deduplicating import clean_shard
-from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def main() -> None:

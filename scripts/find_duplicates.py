@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.duplicates import find_duplicates
-from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from tsumugi.corpus.sharding import shard_corpus
-from tsumugi.spec_file import read_spec
 from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def main() -> None:

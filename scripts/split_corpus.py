@@ -10,9 +10,9 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.spec_file import read_spec
 from tsumugi.corpus.splitting import split_corpus
 from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
 
 
 def main() -> None:

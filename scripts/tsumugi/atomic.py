@@ -27,8 +27,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """The same for a folder: yield an empty one, which takes the place of ``path`` if the block ends well.
 
-    After a SIGKILL a ``.{name}.{pid}.tmp`` stays behind. It is not removed by the next job: on a network file system its
-    process id may be that of a living job on another machine. Nothing reads such a name; delete it by hand.
+    After a SIGKILL a ``.{name}.{pid}.tmp`` stays behind. It is not removed by the next job: on a network file system
+    its process id may be that of a living job on another machine. Nothing reads such a name; delete it by hand.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

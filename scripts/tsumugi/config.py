@@ -79,8 +79,8 @@ class Dedup(Section):
 class Split(Section):
     """Train, dev and test, decided by a hash of the document's id, so that adding documents moves none.
 
-    With ``group_by`` the family's name is hashed. Under shared_text that is its smallest id: a new document with a smaller
-    one, or one that joins two families, can move the documents of its family.
+    With ``group_by`` the family's name is hashed. Under shared_text that is its smallest id: a new document with a
+    smaller one, or one that joins two families, can move the documents of its family.
     """
 
     method: Literal["hashed"] = "hashed"
@@ -415,7 +415,7 @@ def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
         context = entry["ctx"]
         where = ".".join([*kept, context["discriminator"].strip("'")])
         return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
-    if kept and entry["loc"][-1] == "[key]":
+    if entry["type"] == "string_pattern_mismatch" and entry["loc"][-1] == "[key]":
         message = "a name consists of letters, digits, '-' and '_', and begins with a letter or digit"
     if entry["type"] == "missing":
         return f"{'.'.join(kept)}: {message}"

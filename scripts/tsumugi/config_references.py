@@ -87,7 +87,7 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
         if run.objective.kind == "span_corruption" and decoder_only:
             yield f"runs.{name}.objective: span_corruption needs an encoder, which {kind} has not; use causal_lm"
         if run.objective.kind == "causal_lm" and not decoder_only:
-            yield f"runs.{name}.objective: causal_lm needs a decoder-only model, which {kind} is not; use span_corruption"
+            yield f"runs.{name}.objective: causal_lm needs a decoder-only model, not {kind}; use span_corruption"
 
 
 def _report_errors(config: Config) -> Iterator[str]:

@@ -56,6 +56,7 @@ def test_the_cluster_profile_plans_literally_as_documented():
 
 @pytest.mark.parametrize("experiment", sorted([ROOT / "config.yaml", *(ROOT / "experiments").glob("*.yaml")]))
 def test_every_experiment_that_ships_plans(experiment, tmp_path):
+    prepare(tmp_path)
     assert planned(tmp_path, config=experiment)["build_report"] == 1
 
 

@@ -61,8 +61,8 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
         if empty:
             raise TsumugiError(
                 f"{output.parent}: no document falls to {' and '.join(empty)} ({documents.total()} documents in "
-                f"{len(families) or documents.total()} families, ratios {split['ratios']}); give the corpus more documents, change "
-                "split.ratios or split.seed, or group by something finer"
+                f"{len(families) or documents.total()} families, ratios {split['ratios']}); give the corpus more "
+                "documents, change split.ratios or split.seed, or group by something finer"
             )
     return write_manifest(
         output,

@@ -127,7 +127,9 @@ def _read_package(file: RawFile) -> Iterator[Document]:
                         source = f"{file.name}:{member_name}"
                         yield Document(page.text, page.title, match["category"], source, licence, meta)
             _read_to_the_end(archive)
-            print(f"{file.path}: {without_text} pages without text of their own (redirections, empty pages) passed over")
+            print(
+                f"{file.path}: passed over {without_text} pages without text of their own (redirections, empty pages)"
+            )
     except UnicodeDecodeError as error:
         raise TsumugiError(
             f"{file.path}: {member_name}: not UTF-8 at byte {error.start} ({error.reason}); the reader debian_docs "
