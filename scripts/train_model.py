@@ -1,8 +1,8 @@
 """Train one model, from its last checkpoint if there is one.
 
 The batch of every step is a function of data, seed and step; the micro-batch, the number of threads and the checkpoints
-do not change what is computed (dropout's masks apart, which depend on the micro-batch). SIGTERM and Ctrl-C save the state and leave with a non-zero status; the same command goes
-on from there.
+do not change what is computed (dropout's masks apart, which depend on the micro-batch). SIGTERM and Ctrl-C save the
+state and leave with a non-zero status; the same command goes on from there.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
         --data results/tokens/debian-docs/ja-8k/*.json --start results/tokenizers/ja-8k/manifest.json \

@@ -29,10 +29,10 @@ def hub_commit(source: str) -> str | None:
     """The commit to which a hub name leads now; None for a directory."""
     if not source.startswith(HUB):
         return None
-    from transformers import AutoConfig  # takes seconds, which the workflow's own start should not pay
+    from transformers.utils.hub import cached_file, extract_commit_hash  # seconds that Snakemake's start need not pay
 
     try:
-        config = AutoConfig.from_pretrained(source.removeprefix(HUB))
+        config = cached_file(source.removeprefix(HUB), "config.json")
     except (OSError, ValueError) as error:
         raise TsumugiError(f"{source}: its config.json cannot be read: {error}") from error
-    return config._commit_hash
+    return extract_commit_hash(config, None)

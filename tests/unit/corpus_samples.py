@@ -72,13 +72,24 @@ HELP_PAGE = """<html><head><title>表の並べ替え</title></head><body><div id
 <p>画面の外の文章です。</p></body></html>"""
 
 
-def make_deb(path: Path, package: str, files: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
+def make_deb(
+    path: Path,
+    package: str,
+    files: dict[str, bytes],
+    links: dict[str, str] | None = None,
+    compression: str = "xz",
+    version: str = "1.0-1",
+) -> Path:
     """A Debian package with the given members, made with tar and ar by hand."""
-    control = f"Package: {package}\nVersion: 1.0-1\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: t\n"
+    control = (
+        f"Package: {package}\nVersion: {version}\nArchitecture: all\nMaintainer: t <t@example.org>\nDescription: t\n"
+    )
     members = {
         "debian-binary": b"2.0\n",
-        "control.tar.xz": _tar({"./control": control.encode()}, {}),
-        "data.tar.xz": _tar({f"./{name}": data for name, data in files.items()}, links or {}),
+        "control.tar.xz": _tar({"./control": control.encode()}, {}, "xz"),
+        f"data.tar.{compression}".rstrip("."): _tar(
+            {f"./{name}": data for name, data in files.items()}, links or {}, compression
+        ),
     }
     archive = b"!<arch>\n"
     for name, data in members.items():
@@ -125,9 +136,9 @@ def run_to_clean(folder: Path, pattern: str, num_shards: int, **settings) -> lis
     return cleaned
 
 
-def _tar(files: dict[str, bytes], links: dict[str, str]) -> bytes:
+def _tar(files: dict[str, bytes], links: dict[str, str], compression: str) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:xz") as tar:
+    with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as tar:
         for name, data in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)

@@ -7,13 +7,26 @@ import numpy as np
 import pandas as pd
 from tsumugi.atomic import write_text
 from tsumugi.config import load_config
+from tsumugi.evaluation import ngram_scores, ngrams, quality, title_gain
 from tsumugi.generation.records import write_records
 from tsumugi.provenance import write_manifest
 from tsumugi.reporting import inputs
 from tsumugi.reporting.spec import report_spec
 
 DOCUMENTS = 60
+FAMILY = 7  # test documents that share text
 TITLES = ("日本語の<b>題名</b>", "設定を変更する", "strlen", "<script>alert(1)</script>", "文書を印刷する")
+CENTRES = {  # about what a run of the tests has; every other measure of the evaluation is about 0.5
+    "chrf": 8.0,
+    "rouge_l": 0.15,
+    "title_uptake": 0.2,
+    "title_uptake_reference": 0.7,
+    "distinct_2": 0.6,
+    "distinct_2_reference": 0.7,
+    "repeated_8grams": 0.3,
+    "repeated_8grams_reference": 0.05,
+    "length_ratio": 0.8,
+}
 REFERENCE = "この関数は文字列の長さを数えます。終わりの印は数えません。\n\n戻り値は長さです。"
 
 
@@ -130,10 +143,15 @@ def _write_corpus(name, raw, described):
         "steps": [{"step": "read", **step}, {"step": "normalized", **step}, {"step": "clean", **step}],
         "dropped": {"length": 12, "duplicate": 31},
         "categories": {"manpages": 700, "説明書": 500},
-        "split": {"train": 1080, "dev": 60, "test": 60},
+        "split": {"documents": {"train": 1080, "dev": 60, "test": 60}, "families": 1150},
         "lengths": {"edges": [0, 100, 1000, 10000], "documents": [10, 600, 580, 10]},
         "files": [described],
     }
+    split = corpus("split/manifest")
+    families = ["shared"] * FAMILY + _ids()[FAMILY:]
+    split.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({"id": _ids(), "family": families}).to_parquet(split.with_name("test.parquet"))
+    write_manifest(split, kind="split_corpus", spec={}, inputs=clean, outputs=[split.with_name("test.parquet")])
     write_manifest(corpus("stats"), kind="summarize_corpus", spec={}, inputs=clean, results=figures)
     write_manifest(
         corpus("overlap"), kind="measure_overlap", spec={}, inputs=clean, results={"window": 30, "share": 0.153}
@@ -149,9 +167,9 @@ def _write_baselines(spec, report, clean, bits):
         path = inputs.baseline(report["task"], tokenizer)
         size = np.arange(DOCUMENTS) * 3 + 500
         frame = pd.DataFrame({"id": _ids(), "category": "manpages", "bytes": size, "tokens": 100})
-        for order, worse in ((1, 0.6), (2, 0.1), (3, 0.0)):
+        for order, worse in zip(ngrams.ORDERS, (0.6, 0.1, 0.0), strict=True):
             frame[f"bits_{order}"] = size * (bits + worse)
-        _write_scores(path, frame, "score_ngrams", clean)
+        _write_scores(path, frame[list(ngram_scores.COLUMNS)], "score_ngrams", clean)
 
 
 def _write_scores(path, frame, kind, made_from):
@@ -184,19 +202,11 @@ def _write_run(spec, run, seed, task, position, gain, generator, clean):
     frame = pd.DataFrame({"id": _ids(), "category": "manpages", "bytes": size, "tokens": 100, "bits_own": own})
     frame["bits_other"] = own + size * gain + generator.normal(0, 3, DOCUMENTS)
     frame["bits_same_category"] = same
+    frame = frame[list(title_gain.COLUMNS)]
     _write_scores(inputs.score(run, seed, task, "likelihood"), frame, "score_likelihood", previous)
     frame = pd.DataFrame({"id": _ids(), "category": "manpages"})
-    for column, centre in (
-        ("chrf", 8.0),
-        ("rouge_l", 0.15),
-        ("title_uptake", 0.2),
-        ("title_uptake_reference", 0.7),
-        ("distinct_2", 0.6),
-        ("distinct_2_reference", 0.7),
-        ("repeated_8grams", 0.3),
-        ("repeated_8grams_reference", 0.05),
-        ("length_ratio", 0.8),
-    ):
+    for column in quality.METRICS:  # the names that the evaluation really writes
+        centre = CENTRES.get(column, 0.5)
         frame[column] = np.abs(generator.normal(centre, centre / 5, DOCUMENTS))
     frame["empty"] = [float(not _record(run, i, position)["output"]) for i in range(DOCUMENTS)]
     frame.loc[3, "title_uptake"] = np.nan
@@ -222,6 +232,7 @@ def _write_model(run, seed, depth, position, made_from, spec):
             "parameters": 1_930_000 + position * 140_000,
             "trainable_parameters": 120_000 if depth == 0 and position == 0 else 1_930_000 + position * 140_000,
             "tokens_seen": 100_000,
+            **({"tokens_predicted": 80_000} if position == 0 else {}),  # older results have none
             "train_seconds": 50.0 + 190 * depth,
         },
         execution={

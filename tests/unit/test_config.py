@@ -6,7 +6,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import tsumugi.config
 import yaml
+from pydantic import ValidationError
 from tsumugi.config import Config, load_config
 from tsumugi.config_file import refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
@@ -78,6 +80,110 @@ def test_a_mistake_is_named_with_its_key(raw, path, value, message):
         load_config(raw, "mine.yaml")
     assert str(error.value).startswith("mine.yaml: ")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("tasks.title_to_article.seed", -1, "tasks.title_to_article.seed: Input should be greater than or equal to 0"),
+        ("tasks.title_to_article.decoding.seed", -1, "decoding.seed: Input should be greater than or equal to 0"),
+        ("corpora.debian-docs.split.seed", -1, "corpora.debian-docs.split.seed: Input should be greater than or equal"),
+        ("tokenizers.ja-8k.seed", -1, "tokenizers.ja-8k.seed: Input should be greater than or equal to 0"),
+        ("recipes.tune-t5.betas", [0.9, 1.0], "recipes.tune-t5.betas.1: Input should be less than 1 (found 1.0)"),
+        (
+            "recipes.tune-t5.learning_rate",
+            float("inf"),
+            "recipes.tune-t5.learning_rate: Input should be a finite number",
+        ),
+        ("recipes.tune-t5.eps", float("nan"), "recipes.tune-t5.eps: Input should be a finite number"),
+        (
+            "runs.rwkv-base.corpora",
+            {"debian-docs": float("inf")},
+            "corpora.debian-docs: Input should be a finite number",
+        ),
+        ("recipes.tune-t5.steps", True, "recipes.tune-t5.steps: wants a number (found True)"),
+        ("recipes.tune-t5.clip", True, "recipes.tune-t5.clip: wants a number (found True)"),
+        ("recipes.tune-t5.betas", [True, 0.9], "recipes.tune-t5.betas.0: wants a number (found True)"),
+        ("runs.t5-title.seeds", [True], "runs.t5-title.seeds.0: wants a number (found True)"),
+        ("runs.t5-title.seeds", [42, 42], "runs.t5-title.seeds: stands twice: 42"),
+        ("reports.title-to-article.runs", ["t5-title"] * 2, "reports.title-to-article.runs: stands twice: t5-title"),
+        (
+            "corpora.debian-docs.filters",
+            [{"name": "length", "min_characters": 9, "max_characters": 8}],
+            "corpora.debian-docs.filters.0: min_characters (9) is greater than max_characters (8)",
+        ),
+    ],
+)
+def test_values_that_no_job_could_use_are_refused(raw, path, value, message):
+    test_a_mistake_is_named_with_its_key(raw, path, value, message)
+
+
+def test_every_number_refuses_true():
+    """Whatever number is added to the models: true is not 1."""
+
+    def numbers(schema):
+        options = [schema, *schema.get("anyOf", ())]
+        return any(option.get("type") in {"integer", "number"} for option in options)
+
+    schema = Config.model_json_schema()["$defs"]
+    checked = 0
+    for name, section in schema.items():
+        for key in (key for key, value in section.get("properties", {}).items() if numbers(value)):
+            with pytest.raises(ValidationError) as error:
+                getattr(tsumugi.config, name).model_validate({key: True})
+            assert ((key,), "Value error, wants a number") in [(e["loc"], e["msg"]) for e in error.value.errors()]
+            checked += 1
+    assert checked > 40
+
+
+@pytest.mark.parametrize(("key", "part"), [("input", "title"), ("output", "category")])
+def test_a_task_needs_the_columns_of_its_corpus(key, part):
+    raw = yaml.safe_load((ROOT / "experiments/own_articles.yaml").read_text(encoding="utf-8"))
+    raw["corpora"]["notes"]["columns"][part] = None
+    raw["tasks"]["write"][key] = part
+    with pytest.raises(
+        TsumugiError, match=rf"tasks\.write\.{key}: '{part}' .* corpora\.notes\.columns\.{part} is null"
+    ):
+        load_config(raw)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "key"),
+    [
+        ("corpora.notes.columns.title", 5, "corpora.notes.columns.title: "),
+        ("corpora.notes.filters.1.min_characters", -1, "corpora.notes.filters.1.min_characters: "),
+        ("compute.micro_batches", {"t5": 0}, "compute.micro_batches.t5: "),
+        (
+            "runs.t5-base.objective",
+            {"kind": "span_corruption", "noise_density": 2},
+            "runs.t5-base.objective.noise_density: ",
+        ),
+        ("runs.rwkv-write.adapter.lora.target_modules", [5], "runs.rwkv-write.adapter.lora.target_modules.0: "),
+        ("architectures.t5", {"kind": "t5"}, "architectures.t5.d_model: Field required"),
+        ("corpora.local_files", {"reader": "local_files", "files": []}, "corpora.local_files.files: "),
+    ],
+)
+def test_the_key_is_that_of_the_file(path, value, key):
+    raw = yaml.safe_load((ROOT / "experiments/own_articles.yaml").read_text(encoding="utf-8"))
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    section = raw
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    with pytest.raises(TsumugiError) as error:
+        load_config(raw)
+    assert f"\n  {key}" in str(error.value)
+
+
+def test_yaml_that_looks_like_a_key_standing_twice_is_accepted(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "late:\n  deep:\n    c: &c {<<: &a {x: 1}, x: 2}\nb: {<<: *c, x: 3}\nd:\n  <<: *a\n  <<: *c\n? [1, 2]\n: 4\n"
+    )
+    refuse_duplicate_keys([path])
+    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 1\n  'y': 2\n? [1]\n: {z: 1, z: 2}\n")
+    with pytest.raises(TsumugiError, match=r"line [57]: the key '[yz]' already stands on line"):
+        refuse_duplicate_keys([path])
 
 
 def test_runs_in_a_circle_are_found(raw):

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import random
 import re
 from pathlib import Path
 
@@ -115,6 +116,70 @@ def test_damaged_packages_are_named(tmp_path):
     spec = {"reader": "debian_docs", "packages": ["birds"]}
     with pytest.raises(TsumugiError, match=r"birds_1\.0-1_all\.deb: not a readable Debian package"):
         fetch_corpus(spec, tmp_path, tmp_path / "raw.json")
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz", "bz2", ""])
+def test_one_flipped_byte_never_loses_a_document_silently(tmp_path, compression):
+    chosen = random.Random(0)
+    pages = {  # random letters: they do not compress, so that the pages fill the archive
+        f"usr/share/man/ja/man1/p{n}.1": f".SH 説明\n{''.join(chosen.choices('あいうえおかきくけこ', k=400))}".encode()
+        for n in range(20)
+    }
+    path = make_deb(tmp_path / "a_1_all.deb", "a", pages, compression=compression)
+    whole = path.read_bytes()
+
+    def titles():
+        return [d.source for d in READERS["debian_docs"].read([RawFile(str(path), "a", "1", "x")], {})]
+
+    expected, refused = titles(), 0
+    assert len(expected) == 20
+    start = whole.index(b"data.tar") + 60  # behind the header of the ar member
+    for position in range(start, len(whole), (len(whole) - start) // 60):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        try:
+            found = titles()
+        except TsumugiError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+        else:
+            assert len(found) == len(expected), f"byte {position}"  # tar has a sum over its headers, none over the text
+    assert refused >= (40 if compression else 1)
+
+
+def test_a_damaged_tar_header_is_not_taken_for_the_end(tmp_path):
+    page = ".SH 説明\n海の鳥の説明です。".encode()
+    pages = {f"usr/share/man/ja/man1/p{number}.1": page for number in range(4)}
+    path = make_deb(tmp_path / "a_1_all.deb", "a", pages, compression="")
+    path.write_bytes(path.read_bytes().replace(b"man1/p2.1", b"man1/p9.1"))
+    with pytest.raises(TsumugiError, match=r"damaged after usr/share/man/ja/man1/p1\.1"):
+        list(READERS["debian_docs"].read([RawFile(str(path), "a", "1", "x")], {}))
+
+
+@pytest.mark.parametrize("page", [b"", b" \n", b"<!-- nothing -->"])
+def test_an_empty_help_page_is_passed_over_and_counted(tmp_path, capsys, page):
+    folder = "usr/share/libreoffice/help/ja/text/scalc"
+    deb = make_deb(tmp_path / "a_1_all.deb", "a", {f"{folder}/a.html": page, f"{folder}/b.html": HELP_PAGE.encode()})
+    (document,) = READERS["debian_docs"].read([RawFile(str(deb), "a", "1", "x")], {})
+    assert document.title == "表の並べ替え"
+    assert f"{deb}: passed over 1 pages without text of their own" in capsys.readouterr().out
+
+
+def test_of_two_kept_versions_with_an_epoch_the_newer_counts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for version in ("4:7.10-1", "4:7.4-1"):
+        make_deb(Path(f"data/a/a_{version.replace(':', '%3a')}_all.deb"), "a", {}, version=version)
+    manifest = fetch_corpus({"reader": "debian_docs", "packages": ["a"]}, Path("data/a"), Path("raw.json"))
+    assert [file["version"] for file in manifest["results"]["files"]] == ["4:7.10-1"]
+
+
+def test_a_pin_holds_for_every_file_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_jsonl(Path("one/a.jsonl"), [{"body": "違う本文"}])
+    good = write_jsonl(Path("two/a.jsonl"), [{"body": "本文"}])
+    pins = {"a.jsonl": hashlib.sha256(good.read_bytes()).hexdigest()}
+    spec = {"reader": "local_files", "files": ["*/a.jsonl"], "format": "jsonl", "sha256": pins}
+    with pytest.raises(TsumugiError, match=r"one/a\.jsonl: its sha256 is"):
+        fetch_corpus(spec, Path("data/own"), Path("raw.json"))
 
 
 def test_a_page_in_another_encoding_is_named(tmp_path):

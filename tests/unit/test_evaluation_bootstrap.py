@@ -52,11 +52,20 @@ def test_documents_without_a_value_are_left_out():
     assert bootstrap.mean([np.nan, 2.0, 2.0], 50, 0) == {"value": 2.0, "low": 2.0, "high": 2.0, "documents": 2}
     assert bootstrap.mean([np.nan], 50, 0) == {"value": None, "low": None, "high": None, "documents": 0}
     assert bootstrap.mean([], 50, 0)["value"] is None
+
+
+def test_one_document_has_a_value_and_no_interval():
+    alone = {"value": 2.0, "low": None, "high": None, "documents": 1}
+    assert bootstrap.mean([np.nan, 2.0], 50, 0) == alone
+    assert bootstrap.ratio([6.0], [3.0], 50, 0) == alone
+
+
+def test_values_of_unequal_number_are_refused():
     with pytest.raises(ValueError, match="one shape"):
         bootstrap.ratio([1.0, 2.0], [1.0], 50, 0)
 
 
-@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.integers(0, 1000))
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30), st.integers(0, 1000))
 def test_the_interval_lies_within_the_values(values, seed):
     interval = bootstrap.mean(values, 40, seed)
     assert min(values) - 1e-9 <= interval["low"] <= interval["high"] <= max(values) + 1e-9

@@ -1,11 +1,14 @@
 """The walk from a result to the raw files finds every change, and only changes."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tsumugi.atomic import atomic_directory
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_provenance.py"
@@ -98,6 +101,48 @@ def test_a_chain_longer_than_the_call_stack(tmp_path, monkeypatch):
         previous = {f"{i}.json": identity(manifest)}
     visited, problems = verify(f"{length - 1}.json")
     assert len(visited) == length and problems == []
+
+
+def test_a_commit_made_while_the_job_runs_is_not_recorded(tmp_path):
+    shutil.copytree(SCRIPT.parent / "tsumugi/provenance", tmp_path / "tsumugi/provenance")
+    for name in ("__init__.py", "atomic.py", "errors.py"):
+        shutil.copy(SCRIPT.parent / "tsumugi" / name, tmp_path / "tsumugi" / name)
+
+    def git(*arguments):
+        names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        line = ["git", "-C", tmp_path, *arguments]
+        return subprocess.run(line, check=True, capture_output=True, text=True, env=os.environ | names).stdout.strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "first")
+    first = git("rev-parse", "HEAD")
+    job = (
+        "import sys, tsumugi.provenance as p; print(flush=True); input(); p.write_manifest('m.json', kind='x', spec={})"
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-c", job], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    running.stdout.readline()
+    git("commit", "--quiet", "--allow-empty", "--message", "second")
+    running.communicate("\n")
+    assert read_manifest(tmp_path / "m.json")["execution"]["code"]["commit"] == first != git("rev-parse", "HEAD")
+
+
+def test_every_file_of_a_folder_reaches_the_disk_before_its_name(tmp_path, monkeypatch):
+    flushed, fsync = [], os.fsync
+
+    def recording(descriptor):
+        assert not (tmp_path / "state").exists()
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    with atomic_directory(tmp_path / "state") as folder:
+        (folder / "deeper").mkdir()
+        for name in ("weights", "deeper/progress.json"):
+            (folder / name).write_text(name)
+    assert {(tmp_path / "state" / name).stat().st_ino for name in ("weights", "deeper/progress.json")} == set(flushed)
 
 
 def test_the_command_prints_what_it_visited_and_fails_on_a_change(chain):

@@ -5,14 +5,20 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from lxml import etree, html
-from reporting_results import DOCUMENTS, experiment, write_results
+from reporting_results import DOCUMENTS, FAMILY, experiment, write_results
 from tsumugi.errors import TsumugiError
+from tsumugi.evaluation import ngram_scores, quality, title_gain
 from tsumugi.provenance import verify
-from tsumugi.reporting import inputs
+from tsumugi.reporting import inputs, words
 from tsumugi.reporting.build import build_report
 from tsumugi.reporting.data import choose_samples
+from tsumugi.reporting.estimates import Bootstrap, difference
+from tsumugi.reporting.metrics import METRICS, ORDERS, REFERENCE_COLUMNS, baseline_metric
+from tsumugi.reporting.tables import Table
 
 MANIFEST = Path("results/report/manifest.json")
 
@@ -65,6 +71,81 @@ def test_the_differences_are_paired_and_read_in_words(folder):
     assert bits["documents"] == str(DOCUMENTS)
     assert found["rwkv-title − t5-title", "title word uptake"]["documents"] == str(DOCUMENTS - 1)  # one has no value
     assert ("t5-title − counted trigram (ja-8k)", "bits per byte") in found
+
+
+def test_every_measure_has_columns_that_the_evaluation_writes(folder):
+    first = rows(folder, "compare.comparison.csv")[0]
+    assert [metric.key for metric in METRICS if first[metric.key] == ""] == []
+    original = rows(folder, "compare.comparison.csv")[-1]
+    assert original["run"] == "the original texts"
+    assert [key for key in REFERENCE_COLUMNS if original[key] == ""] == []
+
+
+def test_columns_are_those_of_the_evaluation():
+    for metric in METRICS:
+        assert set(metric.columns) <= {*title_gain.COLUMNS, *quality.METRICS}, metric.key
+    assert set(REFERENCE_COLUMNS.values()) <= set(quality.METRICS)
+    for order in ORDERS:
+        assert set(baseline_metric(order).columns) <= set(ngram_scores.COLUMNS)
+
+
+def test_where_no_direction_is_better_the_originals_are_the_mark(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = write_results(experiment())
+    for run, varied, length in (("rwkv-title", 0.8, 0.9), ("t5-title", 0.95, 1.2)):
+        path = inputs.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
+        frame = pd.read_parquet(path)
+        noise = np.random.default_rng(len(run)).normal(0, 0.01, len(frame))
+        changed = {
+            "distinct_2": varied + noise,
+            "length_ratio": length + noise,
+            "repeated_8grams": 0.001 * (varied + 1),
+        }
+        frame.assign(**changed, distinct_2_reference=0.7, repeated_8grams_reference=0.05).to_parquet(path)
+    build_report(spec, MANIFEST)
+    found = {row["measure"]: row["reading"] for row in rows(tmp_path, "compare.differences.csv")[: len(METRICS)]}
+    assert found["distinct-2"] == "closer to the originals: rwkv-title (t5-title is more varied)"
+    assert found["repeated 8-grams"] == "closer to the originals: t5-title, which repeats itself more"
+    assert found["length ratio"] == "t5-title is longer"  # one too short, one too long: neither is shown closer
+    text = said(html.parse(str(tmp_path / "results/report/index.html")).getroot())
+    assert "by distinct-2: rwkv-title 0." in text and "better: t5-title" not in found["distinct-2"]
+
+
+def test_documents_that_share_text_are_named(page):
+    text = said(page)
+    assert f"{FAMILY} of the {DOCUMENTS} test documents share text with another test document" in text
+    assert f"all {DOCUMENTS} form {DOCUMENTS - FAMILY + 1} groups, the largest of {FAMILY} documents" in text
+
+
+def test_tokens_read_and_predicted(folder):
+    found = {row["property"]: row for row in rows(folder, "compare.setup.csv")}
+    assert found["fine-tuning: tokens read (by encoder and decoder)"]["differs"] == "no"
+    predicted = found["fine-tuning: tokens predicted (those with a loss)"]
+    assert predicted["run:rwkv-title"] == "80\N{NARROW NO-BREAK SPACE}000" and predicted["run:t5-title"] == "–"
+
+
+def _setup(*differing):
+    rows_ = [{"property": name, "differs": "yes"} for name in differing]
+    return Table("setup", "", (), [*rows_, {"property": "tokenizer", "differs": "no"}])
+
+
+def test_confounds_say_what_they_know():
+    (both,) = words._confounds(_setup("architecture", "starts from", "fine-tuning: steps", "prompt"))
+    assert both.startswith("Besides the architecture the compared runs differ in fine-tuning (steps), prompt.")
+    (same,) = words._confounds(_setup("starts from", "fine-tuning: steps"))
+    assert same.startswith("The compared runs differ in starts from, fine-tuning (steps).")
+    assert "architecture" not in same
+    (one,) = words._confounds(_setup("prompt"))
+    assert one == "The compared runs differ in one thing that is recorded: prompt."
+    assert list(words._confounds(_setup("architecture", "seeds"))) == []
+
+
+def test_one_document_decides_nothing():
+    frame = pd.DataFrame({"chrf": [8.0]}, index=["a"])
+    chrf = next(metric for metric in METRICS if metric.key == "chrf")
+    found = difference(chrf, frame, frame - 3, Bootstrap(100, 0))
+    assert (found.value, found.low, found.high, found.decided) == (3.0, None, None, False)
+    assert found.verdict == "too few documents for an interval" and words.say(found, 2) == "3.00"
 
 
 def test_the_headline_comes_from_the_numbers(page):
@@ -193,8 +274,6 @@ def test_other_shapes(tmp_path, monkeypatch, shape):
 
 
 def test_values_that_were_not_measured_are_dashes(tmp_path, monkeypatch):
-    import pandas as pd
-
     monkeypatch.chdir(tmp_path)
     spec = write_results(experiment())
     for run in ("rwkv-title", "t5-title"):
@@ -216,6 +295,7 @@ def test_values_that_were_not_measured_are_dashes(tmp_path, monkeypatch):
         "results/generations/t5-title/seed42/title_to_article.jsonl",
         "results/scores/t5-title/seed42/title_to_article.quality.parquet",
         "results/corpora/docs/stats.json",
+        "results/corpora/docs/split/test.parquet",
         "results/tokenizers/ja-8k/fertility.json",
     ],
 )

@@ -1,16 +1,21 @@
 """From clean shards to a tokenizer, token files and pairs, by the command lines that the workflow calls."""
 
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from tokenization_corpus import documents, split_of, write_corpus
+from tsumugi.corpus.tables import write_table
 from tsumugi.errors import TsumugiError
-from tsumugi.provenance import read_manifest, verify
+from tsumugi.generation.test_pairs import read_field, read_test_pairs
+from tsumugi.provenance import identity, read_manifest, verify
 from tsumugi.tokenization.clean_corpus import SPLITS
+from tsumugi.tokenization.export import save
 from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
@@ -126,6 +131,65 @@ def test_imported_tokenizer_is_the_same(folder, tokenizer):
         assert encode_text(imported, row["text"]) == encode_text(tokenizer, row["text"])
 
 
+def test_an_imported_model_is_known_by_all_its_files(folder, tokenizer, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    tokenizer.save_pretrained("my-model")
+    Path("my-model/model.safetensors").write_bytes(b"weights")
+    Path("import.json").write_text(json.dumps({"source": "./my-model"}))
+
+    def imported():
+        run_script(monkeypatch, "import_tokenizer", spec="import.json", output="from-x/manifest.json")
+        return read_manifest("from-x/manifest.json")
+
+    first, again = imported(), imported()
+    assert identity(first) == identity(again)
+    assert {"my-model/model.safetensors", "my-model/tokenizer.json"} < set(first["outputs"])
+    assert not Path("from-x/model.safetensors").exists()
+    Path("my-model/model.safetensors").write_bytes(b"others")
+    assert identity(imported()) != identity(first)
+
+
+def test_files_of_an_earlier_tokenizer_go_when_another_is_imported(tokenizer, tmp_path):
+    for name in ("vocab.txt", "added_tokens.json", "spiece.model", "manifest.json", "fertility.json", "notes.md"):
+        (tmp_path / name).write_text("old")
+    written = save(tokenizer, tmp_path)
+    kept = {"manifest.json", "fertility.json", "notes.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} | kept
+
+
+def test_the_commit_of_a_hub_name_is_recorded(tokenizer, tmp_path):
+    """From a cache laid out as huggingface_hub does it, without a network."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    model = tmp_path / "hub/models--org--name"
+    tokenizer.save_pretrained(model / "snapshots" / commit)
+    (model / "snapshots" / commit / "config.json").write_text('{"model_type": "t5"}')
+    (model / "refs").mkdir()
+    (model / "refs/main").write_text(commit)
+    (tmp_path / "spec.json").write_text('{"source": "hub:org/name"}')
+    subprocess.run(
+        [sys.executable, SCRIPTS / "import_tokenizer.py", "--spec", "spec.json", "--output", "from-x/manifest.json"],
+        cwd=tmp_path,
+        env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
+        check=True,
+    )
+    assert read_manifest(tmp_path / "from-x/manifest.json")["spec"] == {"source": "hub:org/name", "commit": commit}
+
+
+@pytest.mark.parametrize(("content", "message"), [("{}", "the key 'source' is missing"), ("{", "not JSON")])
+def test_a_bad_spec_is_one_line(tmp_path, monkeypatch, capsys, content, message):
+    monkeypatch.chdir(tmp_path)
+    Path("spec.json").write_text(content)
+    with pytest.raises(SystemExit, match="1"):
+        run_script(monkeypatch, "import_tokenizer", spec="spec.json", output="x/manifest.json")
+    assert f"error: spec.json: {message}" in capsys.readouterr().err
+
+
+def test_every_command_reads_its_spec_by_the_one_reader():
+    for path in SCRIPTS.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert '"--spec"' not in text or "read_spec(arguments.spec" in text, path.name
+
+
 def test_an_error_of_the_user_is_one_line_and_leaves_no_output(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     with pytest.raises(SystemExit, match="1"):
@@ -179,12 +243,17 @@ def test_long_lines_are_cut():
     assert list(pieces_of(["あ" * (MAX_CHARACTERS + 1), "い"])) == ["あ" * MAX_CHARACTERS, "あ", "い"]
 
 
-@pytest.mark.parametrize(("column", "value"), [("title", None), ("text", " \n")])
-def test_empty_input_or_output_names_the_document(tmp_path, tokenizer, column, value):
+@pytest.mark.parametrize(
+    ("column", "value", "advice"),
+    [("title", None, "filter: title"), ("text", " \n", "filter: length"), ("category", "", r"columns\.category")],
+)
+def test_empty_input_or_output_names_the_document(tmp_path, tokenizer, column, value, advice):
     rows = [*ROWS[:5], ROWS[5] | {column: value}]
     corpus = write_corpus(tmp_path / "corpora", rows)
-    with pytest.raises(TsumugiError, match=f"document {rows[5]['id']} has no {column}"):
-        encode_pairs(corpus, PairSpec(**PAIRS), tokenizer, tmp_path / "out")
+    with pytest.raises(TsumugiError, match=f"document {rows[5]['id']} has no {column}, .*{advice}"):
+        encode_pairs(
+            corpus, PairSpec(**PAIRS | ({} if column == "text" else {"input": column})), tokenizer, tmp_path / "out"
+        )
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -200,4 +269,26 @@ def test_documents_outside_the_split_and_broken_shards(corpus):
     pq.write_table(table, corpus.split_path("test"))
     refused("is in both train and test")
     corpus.shard_path("00000").write_bytes(b"PAR1 and then nothing")
-    refused(r"00000\.parquet: cannot be read as Parquet")
+    refused(r"00000\.parquet: not a readable Parquet file")
+
+
+def test_a_flipped_byte_is_found_wherever_parquet_is_read(tmp_path, tokenizer):
+    corpus = write_corpus(tmp_path / "corpora", ROWS)
+    encode_pairs(corpus, PairSpec(**PAIRS), tokenizer, tmp_path / "pairs")
+    for path in (corpus.shard_path("00000"), corpus.split_path("train")):
+        write_table(path, pq.read_table(path))
+    readers = {
+        corpus.shard_path("00000"): lambda: read_field([corpus.shard_path("00000")], [], "text"),
+        corpus.split_path("train"): lambda: list(corpus.batches("00000", ["id"])),
+        tmp_path / "pairs/test.parquet": lambda: read_test_pairs(tmp_path / "pairs"),
+    }
+    for path, read in readers.items():
+        read()
+        whole = path.read_bytes()
+        chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
+        end = chunk.data_page_offset + chunk.total_compressed_size - (chunk.data_page_offset - 4)
+        position = end - 4  # inside the last page of the first column
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(TsumugiError, match=f"{path.name}: not a readable Parquet file"):
+            read()
+        path.write_bytes(whole)

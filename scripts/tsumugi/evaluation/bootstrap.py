@@ -16,7 +16,11 @@ CELLS = 4_000_000  # random indices drawn at once, which bounds the memory to so
 
 
 class Interval(TypedDict):
-    """A figure with its 95 % interval; all None if no document has a value. ``documents`` is how many have one."""
+    """A figure with its 95 % interval. ``documents`` is how many have a value.
+
+    ``value`` is None if no document has one; ``low`` and ``high`` are None for fewer than two, as one document says
+    nothing about how documents spread.
+    """
 
     value: float | None
     low: float | None
@@ -73,6 +77,9 @@ def _interval(
     documents = int(usable.sum())
     if documents == 0:
         return {"value": None, "low": None, "high": None, "documents": 0}
+    value = float(statistic([array[None] for array in arrays])[0])
+    if documents == 1:
+        return {"value": value, "low": None, "high": None, "documents": 1}
     generator = np.random.default_rng(seed)
     rows = max(1, CELLS // documents)
     resampled = np.empty(samples)
@@ -81,9 +88,4 @@ def _interval(
         chosen = generator.integers(0, documents, size=(stop - start, documents), dtype=np.int32)
         resampled[start:stop] = statistic([array[chosen] for array in arrays])
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {
-        "value": float(statistic([array[None] for array in arrays])[0]),
-        "low": float(low),
-        "high": float(high),
-        "documents": documents,
-    }
+    return {"value": value, "low": float(low), "high": float(high), "documents": documents}

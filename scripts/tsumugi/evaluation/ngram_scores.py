@@ -11,6 +11,8 @@ from tsumugi.evaluation.ngrams import ORDERS, NgramModel
 from tsumugi.generation.test_pairs import Pair
 from tsumugi.tokenization.prompts import encode_text
 
+COLUMNS = ("id", "category", "bytes", "tokens", *(f"bits_{order}" for order in ORDERS))
+
 
 def score_documents(
     model: NgramModel,
@@ -31,7 +33,7 @@ def score_documents(
             "tokens": [len(tokens) for tokens in encoded],
             **{f"bits_{order}": [-float(found[order].sum()) for found in scored] for order in ORDERS},
         }
-    )
+    ).select(COLUMNS)
 
 
 def summarize_ngrams(table: pa.Table, samples: int, seed: int) -> dict[str, bootstrap.Interval]:

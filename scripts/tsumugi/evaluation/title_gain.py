@@ -17,6 +17,8 @@ from tsumugi.evaluation.likelihood import bits_of_outputs
 from tsumugi.generation.test_pairs import Pair
 from tsumugi.tokenization.prompts import encode_text
 
+COLUMNS = ("id", "category", "bytes", "tokens", "bits_own", "bits_other", "bits_same_category")
+
 
 def score_titles(
     model: PreTrainedModel,
@@ -58,7 +60,7 @@ def score_titles(
         bits[rows] = bits_of_outputs(model, tokenizer, prompts, [outputs[row] for row in rows], micro_batch, label)
         columns[f"bits_{condition}"] = pa.array(bits, from_pandas=True)  # NaN becomes null
     unknown = sum(output.count(tokenizer.unk_token_id) for output in outputs)
-    return pa.table(columns), {"tokens": sum(map(len, outputs)), "unknown_tokens": unknown}
+    return pa.table(columns).select(COLUMNS), {"tokens": sum(map(len, outputs)), "unknown_tokens": unknown}
 
 
 def summarize_titles(table: pa.Table, samples: int, seed: int) -> dict[str, bootstrap.Interval]:

@@ -1,6 +1,6 @@
 """The main table, the paired differences, and the figures of single seeds."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,6 +13,7 @@ from tsumugi.reporting.metrics import (
     METRICS,
     ORDERS,
     REFERENCE_COLUMNS,
+    REFERENCE_VALUES,
     Metric,
     baseline_metric,
     with_columns,
@@ -30,7 +31,7 @@ def bootstrap_settings(report: ReportData) -> Bootstrap:
 
 def _column(metric: Metric, signed: bool = False) -> Column:
     return Column(
-        metric.key, metric.label, "number", metric.digits, f"{metric.meaning} Better: {metric.better}.", signed
+        metric.key, metric.label, "number", metric.digits, f"{metric.meaning} Reading: {metric.how_to_read}.", signed
     )
 
 
@@ -58,12 +59,27 @@ def comparison_table(report: ReportData) -> Table:
         columns,
         rows,
         (
-            "A counted n-gram model does not read the title and writes no texts here, so it has bits per byte alone.",
+            "A counted n-gram model predicts a token from how often it stood in the training text after the one "
+            "(bigram) or two (trigram) tokens before it, or at all (unigram). It does not read the title and writes "
+            "no texts here, so it has bits per byte alone.",
             "The intervals say how much the figure would move with other test documents. They leave out the spread "
             "between training seeds and the choice of which other title each document is given.",
+            *_families(report),
             *_reservations(report),
         ),
     )
+
+
+def _families(report: ReportData) -> Iterator[str]:
+    """That documents which share text are not independent, where the split knows of any."""
+    sizes = report.test_families.value_counts()
+    together = int(sizes[sizes > 1].sum())
+    if together:
+        yield (
+            f"{together:,} of the {sizes.sum():,} test documents share text with another test document: all "
+            f"{sizes.sum():,} form {len(sizes):,} groups, the largest of {sizes.max():,} documents. The intervals "
+            "resample single documents as if they were independent, so they are likely to be a little too narrow."
+        )
 
 
 def _reservations(report: ReportData) -> Iterator[str]:
@@ -100,12 +116,13 @@ def differences_table(report: ReportData) -> Table:
     for first, second in combinations(report.runs, 2):
         for metric in METRICS:
             found = difference(metric, first.documents, second.documents, settings)
-            rows.append(_difference_row(f"{first.name} − {second.name}", metric, found))
+            sides = [_side(metric, run.documents, settings) for run in (first, second)]
+            rows.append(_difference_row((first.name, second.name), metric, found, sides))
     for run in report.runs:
         for tokenizer, documents in report.baselines.items():
             found = against_ngram(run.documents, documents, ORDERS[-1], settings)
-            name = f"{run.name} − {baseline_label(ORDERS[-1], tokenizer)}"
-            rows.append(_difference_row(name, BITS_PER_BYTE, found))
+            names = (run.name, baseline_label(ORDERS[-1], tokenizer))
+            rows.append(_difference_row(names, BITS_PER_BYTE, found, ()))
     columns = (
         Column("difference", "difference"),
         Column("measure", "measure"),
@@ -114,10 +131,12 @@ def differences_table(report: ReportData) -> Table:
         Column("reading", "reading"),
     )
     caption = "Paired differences: both models on the same resampled test documents. In brackets: 95 % interval."
-    note = (
-        "No correction for the number of comparisons: of twenty intervals about nothing, one leaves out zero by chance."
+    notes = (
+        "No correction for the number of comparisons: of twenty intervals about nothing, one leaves out zero by "
+        "chance.",
+        "Closer to the originals is said where both runs lie on the same side of what the originals have.",
     )
-    return Table(f"{report.name}.differences", caption, columns, rows, (note,))
+    return Table(f"{report.name}.differences", caption, columns, rows, notes if len(report.runs) > 1 else notes[:1])
 
 
 def against_ngram(run: pd.DataFrame, ngram: pd.DataFrame, order: int, settings: Bootstrap) -> Estimate | None:
@@ -129,28 +148,45 @@ def against_ngram(run: pd.DataFrame, ngram: pd.DataFrame, order: int, settings: 
     return difference(BITS_PER_BYTE, run, renamed, settings)
 
 
-def _difference_row(name: str, metric: Metric, found: Estimate | None) -> dict[str, Any]:
-    first, second = name.split(" − ")
+def _side(metric: Metric, documents: pd.DataFrame, settings: Bootstrap) -> int:
+    """On which side of the originals a run lies: 1 above, -1 below, 0 where that is not shown or there is no mark."""
+    column = metric.columns[0]
+    if metric.better != "near the originals" or column not in documents.columns:
+        return 0
+    mark = documents.get(REFERENCE_COLUMNS.get(metric.key), REFERENCE_VALUES.get(metric.key))
+    if mark is None:
+        return 0
+    gap = difference(metric, documents, documents.assign(**{column: mark}), settings)
+    return 0 if gap is None or not gap.decided else (1 if gap.value > 0 else -1)
+
+
+def _difference_row(
+    names: tuple[str, str], metric: Metric, found: Estimate | None, sides: Sequence[int]
+) -> dict[str, Any]:
     return {
-        "difference": name,
+        "difference": " − ".join(names),
         "measure": metric.label,
         "value": found,
         "documents": found.documents if found else None,
-        "reading": _reading(metric, found, first, second),
+        "reading": _reading(metric, found, names, sides),
         "digits": metric.digits,
         "decided": found.decided if found else False,
     }
 
 
-def _reading(metric: Metric, found: Estimate | None, first: str, second: str) -> str | None:
+def _reading(metric: Metric, found: Estimate | None, names: tuple[str, str], sides: Sequence[int]) -> str | None:
     if found is None:
         return None
     if not found.decided:
-        return "the interval includes zero: no difference shown"
-    if metric.better == "near one":
-        return f"{first} is longer" if found.value > 0 else f"{second} is longer"
-    better = first if (found.value < 0) == (metric.better == "lower") else second
-    return f"better: {better}"
+        return f"{found.verdict}: no difference shown"
+    larger, smaller = names if found.value > 0 else reversed(names)
+    if not metric.more:
+        return f"better: {smaller if metric.better == 'lower' else larger}"
+    if set(sides) in ({1}, {-1}):  # both above what the originals have, or both below
+        closer = smaller if sides[0] > 0 else larger
+        why = f", which {metric.more}" if closer == larger else f" ({larger} {metric.more})"
+        return f"closer to the originals: {closer}{why}"
+    return f"{larger} {metric.more}"
 
 
 def seeds_table(report: ReportData) -> Table:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tsumugi.provenance import read_manifest
@@ -9,15 +10,27 @@ from tsumugi.reporting import inputs
 from tsumugi.reporting.tables import Column, Table
 
 MANY = 18  # rows of a table on the page; the rest is in the CSV
+HEADINGS = {
+    "steps": "left after the step",
+    "dropped": "documents dropped by",
+    "split": "documents of the split",
+    "categories": "documents by category",
+    "lengths": "documents by characters",
+}
 Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much of the test text also stands in train: the share of its windows of ``window`` characters."""
+    """How much of the test text also stands in train: the share of its windows of ``window`` characters.
+
+    ``copied`` of ``documents`` test documents share more than half of their windows; None where that was not recorded.
+    """
 
     share: float
     window: int
+    copied: int | None = None
+    documents: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,9 @@ def load_corpus(name: str) -> CorpusData:
 
 def _overlap(results: Mapping[str, Any]) -> Overlap | None:
     share, window = results.get("share"), results.get("window")
-    return None if share is None or window is None else Overlap(share, window)
+    if share is None or window is None:
+        return None
+    return Overlap(share, window, results.get("test_documents_over_half"), results.get("test_documents"))
 
 
 def _raw_files(manifest: Mapping[str, Any]) -> Table:
@@ -80,14 +95,16 @@ def _raw_files(manifest: Mapping[str, Any]) -> Table:
 
 
 def _for_the_page(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the raw files, which have a table of their own; categories by size; lengths as ranges."""
-    shown = {key: value for key, value in figures.items() if key not in ("files", "lengths")}
+    """Without raw files and overlap, which are shown apart; categories by size; lengths as ranges."""
+    shown = {key: value for key, value in figures.items() if key not in ("files", "lengths", "overlap", "split")}
+    if isinstance(split := figures.get("split"), Mapping):
+        shown["split"] = split.get("documents", split)
     if isinstance(categories := figures.get("categories"), Mapping):
         shown["categories"] = dict(sorted(categories.items(), key=lambda item: (-item[1], item[0])))
     if isinstance(lengths := figures.get("lengths"), Mapping):
         edges = [f"{edge:,}".replace(",", "\N{NARROW NO-BREAK SPACE}") for edge in lengths["edges"]]
-        ranges = [f"{low} to {high}" for low, high in zip(edges, [*edges[1:], "…"], strict=True)]
-        shown["characters of a document"] = dict(zip(ranges, lengths["documents"], strict=False))
+        ranges = [*(f"{low} to {high}" for low, high in pairwise(edges)), f"{edges[-1]} or more"]
+        shown["lengths"] = dict(zip(ranges, lengths["documents"], strict=False))
     return shown
 
 
@@ -120,7 +137,7 @@ def _kind(value: Any) -> Any:
 
 def _two_columns(name: str, values: Mapping[str, Any]) -> Table:
     ordered = list(values.items())
-    rows = [{"item": _words(key), "value": _kind(value)} for key, value in ordered[:MANY]]
+    rows = [{"item": _item(key), "value": _kind(value)} for key, value in ordered[:MANY]]
     notes = (f"{len(ordered) - MANY} more in the CSV.",) if len(ordered) > MANY else ()
     columns = (Column("item", _words(name)), Column("value", "", "count"))
     return Table(name, "", columns, rows, notes)
@@ -131,7 +148,7 @@ def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
         key for entry in values.values() for key, cell in entry.items() if isinstance(cell, Scalar) and cell != entry
     )
     rows = [
-        {"item": _words(item), **{key: _kind(entry.get(key)) for key in keys}}
+        {"item": _item(item), **{key: _kind(entry.get(key)) for key in keys}}
         for item, entry in list(values.items())[:MANY]
     ]
     notes = (f"{len(values) - MANY} more in the CSV.",) if len(values) > MANY else ()
@@ -139,8 +156,12 @@ def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(name, "", columns, rows, notes)
 
 
-def _words(key: str) -> str:
+def _item(key: str) -> str:
     return str(key).replace("_", " ")
+
+
+def _words(key: str) -> str:
+    return HEADINGS.get(str(key), _item(key))
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Scalar]]:

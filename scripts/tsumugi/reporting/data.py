@@ -63,6 +63,7 @@ class ReportData:
     baseline_results: dict[str, Mapping[str, Any]]  # tokenizer -> what was counted
     reference_characters: pd.Series
     sample_ids: list[str]
+    test_families: pd.Series  # index: document id; documents that share text have the same value
     objectives: dict[str, str]  # run or one that it was initialised from -> kind of objective
 
 
@@ -86,6 +87,7 @@ def load_report(spec: inputs.Spec, name: str) -> ReportData:
         {tokenizer: read_manifest(path).get("results", {}) for tokenizer, path in baselines.items()},
         references,
         sample_ids,
+        _families(settings["task_settings"]["corpus"], references.index),
         {run: settings["objective"]["kind"] for run, settings in spec["runs"].items()},
     )
 
@@ -139,6 +141,16 @@ def _reference_lengths(path: Path) -> pd.Series:
     if not lengths:
         raise TsumugiError(f"{path}: holds no texts: the test split is empty; give the corpus more documents")
     return pd.Series(lengths, dtype=float)
+
+
+def _families(corpus: str, ids: pd.Index) -> pd.Series:
+    """The family of each test document that was written about, as the split recorded it."""
+    path = inputs.corpus(corpus, "split/manifest").with_name("test.parquet")
+    try:
+        families = pq.read_table(path, columns=["id", "family"]).to_pandas().set_index("id")["family"]
+    except (OSError, ValueError) as error:
+        raise TsumugiError(f"{path}: cannot be read ({str(error)[:200]}); run the rule split_corpus") from None
+    return families[families.index.isin(ids)]
 
 
 def _documents(manifest: Path, rule: str) -> pd.DataFrame:

@@ -23,6 +23,20 @@ class Estimate:
         """Whether the interval leaves out zero."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
+    @property
+    def verdict(self) -> str:
+        """In words, whether the interval leaves out zero."""
+        if self.low is None or self.high is None:
+            return "too few documents for an interval"
+        return "the interval leaves out zero" if self.decided else "the interval includes zero"
+
+    @property
+    def size(self) -> "Estimate":
+        """The same without its sign."""
+        if self.value >= 0 or self.low is None or self.high is None:
+            return Estimate(abs(self.value), self.low, self.high, self.documents)
+        return Estimate(-self.value, -self.high, -self.low, self.documents)
+
 
 @dataclass(frozen=True)
 class Bootstrap:

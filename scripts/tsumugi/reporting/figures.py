@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from tsumugi.reporting.data import ReportData, Stage
 from tsumugi.reporting.estimates import Estimate, values_by_document
-from tsumugi.reporting.metrics import BITS_PER_BYTE, METRICS, TITLE_GAIN
+from tsumugi.reporting.metrics import BITS_PER_BYTE, METRICS, REFERENCE_VALUES, TITLE_GAIN
 from tsumugi.reporting.tables import Table
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -28,6 +28,11 @@ DASHES = ("-", "--", "-.", ":")
 GREY = "#7F7F7F"
 INK = "#1F2328"  # replaced by currentColor on the page, so that it follows light and dark
 PAPER = "#FFFFFE"  # replaced by none on the page
+OBJECTIVES = {  # what is predicted, for the titles of the learning curves
+    "causal_lm": "every next token",
+    "span_corruption": "the dropped spans",
+    "sft": "the output alone",
+}
 STYLE = {
     "svg.fonttype": "path",
     "svg.hashsalt": "tsumugi",
@@ -94,10 +99,13 @@ def _intervals(report: ReportData, comparison: Table) -> Figure:
             ax.plot(found.value, position, "o" if row["run"] in own else "D", color=colour, markersize=5)
         ax.set_yticks(range(len(rows)), [row["run"] for row in reversed(rows)])
         ax.set_ylim(-0.7, len(rows) - 0.3)
-        if metric.key.startswith("title_gain"):
+        if metric.form == "gain":
             ax.axvline(0, color=INK, linewidth=0.8, linestyle=":")
-        ax.set_title(f"{metric.label} ({metric.better})", fontsize=10)
-        ax.locator_params(axis="x", nbins=5)
+        if metric.key in REFERENCE_VALUES:
+            ax.axvline(REFERENCE_VALUES[metric.key], color=INK, linewidth=0.8, linestyle=":")
+        unit = " (bits per byte)" if metric.form == "gain" else ""
+        ax.set_title(f"{metric.label}{unit}\n{metric.how_to_read}", fontsize=9)
+        ax.locator_params(axis="x", nbins=4)
     return figure
 
 
@@ -125,7 +133,9 @@ def _learning(report: ReportData) -> Figure:
             _curve(ax, frame, "train_loss", own[run], linewidth=0.8, alpha=0.55)
             style = {"linewidth": 2, "marker": "o", "markersize": 3, "linestyle": _dashes(run, own)}
             _curve(ax, frame, "dev_loss", own[run], label=label, **style)
-        ax.set_title(f"{'fine-tuning' if position == 0 else 'pretraining'}: {objective.replace('_', ' ')}", fontsize=10)
+        predicted = OBJECTIVES.get(objective, "")
+        when = "fine-tuning" if position == 0 else "pretraining"
+        ax.set_title(f"{when}: {objective}\n{f'predicted: {predicted}' if predicted else ''}".rstrip(), fontsize=9)
         ax.set_xlabel("step")
         ax.set_ylabel("loss (nats per predicted token)")
         if ax.get_legend_handles_labels()[0]:
@@ -146,7 +156,8 @@ def _documents(report: ReportData) -> Figure:
     for ax, metric in zip(axes, (BITS_PER_BYTE, TITLE_GAIN), strict=True):
         found = {run.name: values_by_document(metric, run.documents) for run in report.runs}
         _histogram(ax, found, own)
-        ax.set_xlabel(f"{metric.label}, one document")
+        unit = " (bits per byte)" if metric.form == "gain" else ""
+        ax.set_xlabel(f"{metric.label}{unit} of one document")
         if metric is TITLE_GAIN:
             ax.axvline(0, color=INK, linewidth=0.8, linestyle=":")
     return figure
@@ -156,7 +167,7 @@ def _lengths(report: ReportData) -> Figure:
     """How long the texts are, beside the references."""
     own = colours(report)
     figure, axes = _grid(1, 1, 7.2, 2.9)
-    found = {"reference": report.reference_characters}
+    found = {"the original texts": report.reference_characters}
     for run in report.runs:
         found[run.name] = pd.concat([repetition.output_characters for repetition in run.repetitions])
     shown = {name: np.log10(values.clip(lower=1)) for name, values in found.items()}

@@ -3,22 +3,33 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+Better = Literal["lower", "higher", "near the originals"]
+
 
 @dataclass(frozen=True)
 class Metric:
     """One column of the main table.
 
     ``form`` says how documents are summed up: ``mean`` of one column; ``ratio`` of the sums of two (such as bits per
-    byte); ``gain``: (sum of the first - sum of the second) / sum of the third.
+    byte); ``gain``: (sum of the first - sum of the second) / sum of the third. ``more`` says in neutral words what a
+    run with the larger value does, where a larger value is not simply better or worse.
     """
 
     key: str
     label: str
     digits: int
-    better: Literal["lower", "higher", "near one"]
+    better: Better
     meaning: str
     form: Literal["mean", "ratio", "gain"]
     columns: tuple[str, ...]
+    more: str = ""
+
+    @property
+    def how_to_read(self) -> str:
+        """Which direction is better, or what the mark is."""
+        if self.better == "near the originals":
+            return "the originals are the mark"
+        return f"{self.better} is better"
 
 
 BITS_PER_BYTE = Metric(
@@ -26,7 +37,7 @@ BITS_PER_BYTE = Metric(
     "bits per byte",
     3,
     "lower",
-    "How badly the model predicts the reference under its own title, per UTF-8 byte; comparable between tokenizers.",
+    "Bits that the model spends on the original under its own title, per UTF-8 byte; comparable between tokenizers.",
     "ratio",
     ("bits_own", "bytes"),
 )
@@ -35,9 +46,10 @@ TITLE_GAIN = Metric(
     "title gain",
     4,
     "higher",
-    "Bits per byte that the right title saves against the title of any other test document.",
+    "Bits per byte that the right title saves against the title of another test document, drawn from all of them.",
     "gain",
     ("bits_other", "bits_own", "bytes"),
+    "gains more from the right title",
 )
 TITLE_GAIN_CATEGORY = Metric(
     "title_gain_same_category",
@@ -47,6 +59,7 @@ TITLE_GAIN_CATEGORY = Metric(
     "The same against the title of another document of its category: what the title tells beyond the kind of text.",
     "gain",
     ("bits_same_category", "bits_own", "bytes"),
+    "gains more from the right title",
 )
 METRICS = (
     BITS_PER_BYTE,
@@ -57,7 +70,7 @@ METRICS = (
         "chrF",
         2,
         "higher",
-        "Character n-grams shared with the reference (0 to 100, sacrebleu).",
+        "Character n-grams shared with the original (0 to 100, sacrebleu).",
         "mean",
         ("chrf",),
     ),
@@ -66,7 +79,7 @@ METRICS = (
         "ROUGE-L",
         3,
         "higher",
-        "Longest common subsequence of characters with the reference (F measure, 0 to 1).",
+        "Longest common subsequence of characters with the original (F measure, 0 to 1).",
         "mean",
         ("rouge_l",),
     ),
@@ -83,28 +96,34 @@ METRICS = (
         "distinct_2",
         "distinct-2",
         3,
-        "higher",
-        "Different character pairs over all character pairs of a text (0 to 1); low means monotonous.",
+        "near the originals",
+        "Different character pairs over all character pairs in the scored part of a text (0 to 1). Low means "
+        "monotonous, higher than in the originals means words thrown together, or a text that is only shorter.",
         "mean",
         ("distinct_2",),
+        "is more varied",
     ),
     Metric(
         "repeated_8grams",
         "repeated 8-grams",
         3,
-        "lower",
-        "Share of 8-character windows that stood in the same text before (0 to 1).",
+        "near the originals",
+        "Share of 8-character windows that stood in the same text before (0 to 1). People's texts repeat terms as "
+        "well; a short text has less room to.",
         "mean",
         ("repeated_8grams",),
+        "repeats itself more",
     ),
     Metric(
         "length_ratio",
         "length ratio",
         2,
-        "near one",
-        "Characters of the text over those of the reference that fit into the task's output limit.",
+        "near the originals",
+        "Characters of the text over those of the original that fit into the task's output limit; "
+        "1: as long as the original.",
         "mean",
         ("length_ratio",),
+        "is longer",
     ),
 )
 ORDERS = (1, 2, 3)
@@ -115,6 +134,7 @@ REFERENCE_COLUMNS = {  # the same measured on the original texts: what a good te
     "distinct_2": "distinct_2_reference",
     "repeated_8grams": "repeated_8grams_reference",
 }
+REFERENCE_VALUES = {"length_ratio": 1.0}  # what the originals have by definition
 
 
 def with_columns(metric: Metric, *columns: str) -> Metric:

@@ -21,11 +21,13 @@ from tsumugi.reporting.tables import Table, write_bytes, write_interval, write_s
 SIBLINGS = 6  # manifests of one kind that are shown below one another; shards come by the thousand
 SHOWN_FILES = 12
 CUT = 1_200  # characters of a sample; the rest is in the generations file
+BROKEN = "\N{REPLACEMENT CHARACTER}"
 FIGURE_LABELS = {
-    "intervals": "Each measure with its 95 % interval. Diamonds: what was not trained here.",
+    "intervals": "Each measure with its 95 % interval. Diamonds: counted n-grams and the original texts. Dotted "
+    "lines: no gain; as long as the original.",
     "learning": "Learning curves. Thin: training loss of single steps; thick, with marks: held-out (dev) loss.",
-    "documents": "How single test documents spread.",
-    "lengths": "Lengths of the generated texts and of the references.",
+    "documents": "How single test documents spread. Dotted line: no gain.",
+    "lengths": "Lengths of what the runs wrote, which the task's output limit ends, and of the whole originals.",
 }
 
 
@@ -102,6 +104,8 @@ def _section(comparison: Comparison, overlaps: Mapping[str, Overlap | None]) -> 
         "flags": condition_flags(report),
         "limits": words.limits(report, comparison.tables, overlaps.get(report.settings["task_settings"]["corpus"])),
         "samples": sample_rows(report),
+        "sample_cut": CUT,
+        "broken_bytes": any(BROKEN in r.samples[name]["output"] for r in report.runs for name in r.samples),
         "runs": [run.name for run in report.runs],
         "first_seeds": {run.name: run.repetitions[0].seed for run in report.runs},
         "seeds_shown": any(len(run.repetitions) > 1 for run in report.runs),

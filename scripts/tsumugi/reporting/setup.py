@@ -1,11 +1,13 @@
-"""What differs between the compared runs, beside the architecture: read from the configuration and the manifests."""
+"""What differs between the compared runs: read from the configuration and the manifests."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tsumugi.reporting.data import ReportData, RunData
 from tsumugi.reporting.inputs import Spec, run_chain
-from tsumugi.reporting.tables import MISSING, Column, Table
+from tsumugi.reporting.tables import MISSING, Column, Table, write_value
+
+COUNT = Column("", "", "count")
 
 
 def setup_table(spec: Spec, report: ReportData) -> Table:
@@ -22,7 +24,10 @@ def setup_table(spec: Spec, report: ReportData) -> Table:
         *(Column(f"run:{run.name}", run.name) for run in report.runs),
         Column("differs", "differs"),
     )
-    caption = "Read from the configuration. A difference in results can come from any row that differs."
+    caption = (
+        "Read from the configuration and from what training recorded. A difference in results can come from any row "
+        "that differs."
+    )
     return Table(f"{report.name}.setup", caption, columns, rows)
 
 
@@ -52,7 +57,8 @@ def _architecture(settings: Mapping[str, Any]) -> str:
     if settings["architecture"] is None:
         return MISSING
     return ", ".join(
-        f"{key} {value}" if key != "kind" else str(value) for key, value in settings["architecture"].items()
+        str(value) if key == "kind" else f"{key} {str(value).lower() if isinstance(value, bool) else value}"
+        for key, value in settings["architecture"].items()
     )
 
 
@@ -61,7 +67,6 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
     parameters, trainable = results.get("parameters"), results.get("trainable_parameters")
     share = f"{100 * trainable / parameters:.1f} %" if parameters and trainable is not None else MISSING
     batch = f"{recipe['global_batch']} examples"
-    tokens = results.get("tokens_seen")
     found = {
         "objective": _with_settings(settings["objective"], "kind"),
         "what is trained": _adapter(settings["adapter"]),
@@ -73,7 +78,8 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
         ),
         "steps": f"{recipe['steps']}",
         "global batch": batch,
-        "tokens seen": f"{tokens:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if tokens is not None else MISSING,
+        "tokens read (by encoder and decoder)": write_value(results.get("tokens_seen"), COUNT),
+        "tokens predicted (those with a loss)": write_value(results.get("tokens_predicted"), COUNT),
     }
     if settings["task"] is None:
         found["context"] = f"{recipe['context']} tokens"

@@ -50,15 +50,17 @@ def _prediction(report: ReportData, settings: Bootstrap) -> Iterator[str]:
     if len(ranked) == 1:
         yield f"{best.name} predicts the test documents at {figure} bits per byte."
         return
-    yield f"{best.name} predicts the test documents best, at {figure} bits per byte."
+    yield f"{best.name} needs the fewest bits per byte for the test documents: {figure}."
     for other in ranked[1:]:
         gap = difference(BITS_PER_BYTE, other.documents, best.documents, settings)
         if gap is None:
             continue
-        verdict = (
-            "the interval leaves out zero" if gap.decided else "the interval includes zero, so neither is shown ahead"
-        )
-        yield f"{other.name} needs {say(gap, 3, signed=True)} bits per byte compared with {best.name}; {verdict}."
+        if gap.decided:
+            more = "more" if gap.value > 0 else "fewer"
+            yield f"{other.name} needs {say(gap.size, 3)} bits per byte {more} than {best.name}."
+        else:
+            figure = say(gap, 3, signed=True)
+            yield f"{other.name} − {best.name}: {figure} bits per byte; {gap.verdict}, so neither is shown ahead."
 
 
 def _against_trigram(report: ReportData, settings: Bootstrap) -> Iterator[str]:
@@ -69,9 +71,12 @@ def _against_trigram(report: ReportData, settings: Bootstrap) -> Iterator[str]:
             gap = against_ngram(run.documents, documents, order, settings)
             if gap is None:
                 continue
-            verb = "cannot be told from" if not gap.decided else ("beats" if gap.value < 0 else "does not beat")
-            zero = "" if gap.decided else "; the interval includes zero"
-            yield f"{run.name} {verb} the {name}: {say(gap, 3, signed=True)} bits per byte{zero}."
+            if not gap.decided:
+                figure = say(gap, 3, signed=True)
+                yield f"{run.name} cannot be told from the {name}: {figure} bits per byte; {gap.verdict}."
+                continue
+            verb, more = ("beats", "fewer") if gap.value < 0 else ("does not beat", "more")
+            yield f"{run.name} {verb} the {name}: it needs {say(gap.size, 3)} bits per byte {more}."
 
 
 def _titles(report: ReportData, settings: Bootstrap) -> Iterator[str]:
@@ -81,15 +86,15 @@ def _titles(report: ReportData, settings: Bootstrap) -> Iterator[str]:
             continue
         if not gain.decided:
             yield (
-                f"Nothing shows that {run.name} uses its title: the title gain {say(gain, 4, True)} has an interval "
-                "that includes zero."
+                f"Nothing shows that {run.name} uses its title: the title gain is {say(gain, 4, True)} bits per byte; "
+                f"{gain.verdict}."
             )
             continue
         if gain.value < 0:
             figure = say(gain, 4, True)
             yield f"{run.name} predicts worse under the right title than under another: {figure} bits per byte."
             continue
-        sentence = f"{run.name} uses its title: the right one saves {say(gain, 4)} bits per byte against any other"
+        sentence = f"{run.name} uses its title: the right one saves {say(gain, 4)} bits per byte against another"
         same = estimate(TITLE_GAIN_CATEGORY, run.documents, settings)
         if same is None:
             yield f"{sentence}."
@@ -120,7 +125,7 @@ def limits(report: ReportData, tables: Mapping[str, Table], overlap: Overlap | N
         *_size(report),
         *_floor(report, settings),
         *_reading_the_gain(report, settings),
-        *_repetition(tables["comparison"]),
+        *_against_the_originals(tables["comparison"]),
         *_uncertainty(report),
         *_confounds(tables["setup"]),
         *_leak(overlap),
@@ -141,7 +146,7 @@ def _size(report: ReportData) -> Iterator[str]:
         return
     low, high = (_millions(size) for size in (min(sizes), max(sizes)))
     span = low if low == high else f"{low} to {high}"
-    tokens = f" and saw at most {_millions(max(seen))} tokens in training here" if max(seen) else ""
+    tokens = f" and read at most {_millions(max(seen))} tokens in training here" if max(seen) else ""
     if max(sizes) < SMALL_MODEL:
         yield (
             f"The models here have {span} parameters{tokens}. Models that write usable articles have "
@@ -171,7 +176,7 @@ def _floor(report: ReportData, settings: Bootstrap) -> Iterator[str]:
     if behind:
         yield (
             f"A counted trigram, which is a table of how often three tokens stood together, is not shown to be beaten "
-            f"by {', '.join(behind)}. As a predictor of these documents such a run is not shown to be "
+            f"by {' or '.join(behind)}. As a predictor of these documents such a run is not shown to be "
             "better than counting; what it can show is learning, and whether it reacts to its title."
         )
     elif any(gaps.values()):
@@ -208,20 +213,29 @@ def _mean_bits(run: RunData) -> float:
     return run.documents[BITS_PER_BYTE.columns[0]].mean()
 
 
-def _repetition(comparison: Table) -> Iterator[str]:
-    key = "repeated_8grams"
+def _against_the_originals(comparison: Table) -> Iterator[str]:
+    """Which runs repeat themselves more than the originals do, and which are more varied."""
+    if found := _above_the_originals(comparison, "repeated_8grams"):
+        yield (
+            f"More repetition than in the originals, by the share of 8-character windows that stood in the same text "
+            f"before: {found}."
+        )
+    if found := _above_the_originals(comparison, "distinct_2"):
+        yield (
+            f"More varied than the originals, by distinct-2: {found}. That is no merit: people write the same terms "
+            "again, words thrown together do not repeat, and a short text has less room to."
+        )
+
+
+def _above_the_originals(comparison: Table, key: str) -> str:
+    """The runs whose interval lies above that of the originals, with their figures; empty if there are none."""
+    column = next(column for column in comparison.columns if column.key == key)
     original = next((row.get(key) for row in comparison.rows if row["run"] == ORIGINALS), None)
-    if not isinstance(original, Estimate):
-        return
-    for row in comparison.rows:
-        found = row.get(key)
-        if row.get("baseline") or not isinstance(found, Estimate) or found.low is None or original.high is None:
-            continue
-        if found.low > original.high:
-            yield (
-                f"{row['run']} repeats itself more than the originals do: {100 * found.value:.1f} % of its 8-character "
-                f"windows stood in the same text before, against {100 * original.value:.1f} % in the originals."
-            )
+    if not isinstance(original, Estimate) or original.high is None:
+        return ""
+    runs = [(row["run"], row[key]) for row in comparison.rows if not row.get("baseline") and row.get(key)]
+    above = [f"{run} {write_value(found, column)}" for run, found in runs if (found.low or 0) > original.high]
+    return f"{', '.join(above)}, against {write_value(original, column)}" if above else ""
 
 
 def _uncertainty(report: ReportData) -> Iterator[str]:
@@ -233,15 +247,33 @@ def _uncertainty(report: ReportData) -> Iterator[str]:
         )
 
 
+NO_CAUSES = ("architecture", "seeds")  # the first has a clause of its own; more seeds move no figure one way
+FOLLOWS = "trained share of parameters"  # from what is trained
+
+
 def _confounds(setup: Table) -> Iterator[str]:
-    differing = [row["property"] for row in setup.rows if row["differs"] == "yes"]
-    others = [name for name in differing if name not in ("architecture", "starts from", "prompt")]
-    prompts = ["prompt"] if "prompt" in differing else []
-    if others or prompts:
-        yield (
-            f"Besides the architecture the compared runs differ in: {', '.join([*others, *prompts])}. A difference "
-            "between them therefore has no one proven cause, and is not to be read as the worth of an architecture."
-        )
+    differing = [row["property"] for row in setup.rows if row["differs"] == "yes" and FOLLOWS not in row["property"]]
+    architectures = "architecture" in differing
+    others = [name for name in differing if name not in NO_CAUSES]
+    if architectures:  # each then starts from a base of its own, whose properties are listed
+        others = [name for name in others if name != "starts from"]
+    if not others:
+        return
+    start = "Besides the architecture the compared runs differ" if architectures else "The compared runs differ"
+    if len(others) == 1 and not architectures:
+        yield f"{start} in one thing that is recorded: {others[0]}."
+        return
+    end = ", and is not to be read as the worth of an architecture" if architectures else ""
+    yield f"{start} in {_by_stage(others)}. A difference between them therefore has no one proven cause{end}."
+
+
+def _by_stage(properties: list[str]) -> str:
+    """``fine-tuning: steps``, ``fine-tuning: objective``, ``prompt`` as ``fine-tuning (steps, objective), prompt``."""
+    groups: dict[str, list[str]] = {}
+    for name in properties:
+        stage, _, what = name.partition(": ")
+        groups.setdefault(stage, []).extend([what.split(" (")[0]] if what else [])
+    return ", ".join(f"{stage} ({', '.join(names)})" if names else stage for stage, names in groups.items())
 
 
 def _leak(overlap: Overlap | None) -> Iterator[str]:

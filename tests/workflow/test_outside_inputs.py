@@ -1,0 +1,47 @@
+"""What the user brings: a model from outside and raw files; changed, missing, or with nothing to report on them."""
+
+import pytest
+import yaml
+from conftest import TINY, planned, prepare, snakemake
+
+
+def test_changed_weights_of_an_outside_model_train_again(copy):
+    assert planned(copy) == {}
+    weights = copy / "my-model/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    jobs = planned(copy)
+    assert (jobs["import_tokenizer"], jobs["train_model"], jobs["generate_text"]) == (1, 1, 1)
+
+
+def test_a_missing_model_or_raw_file_names_its_key_before_anything_runs(tmp_path):
+    done = snakemake(tmp_path, "-n", check=False)
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" not in done.stdout
+    assert any(
+        message in done.stdout
+        for message in (
+            "runs.my-write.init_from: ./my-model: there is no such directory",
+            "corpora.notes.files: 'articles/*.jsonl' matches no file",
+        )
+    )
+    done = snakemake(tmp_path, "-n", "results/tokenizers/from-my-write/manifest.json", check=False)
+    assert "runs.my-write.init_from: ./my-model: there is no such directory" in done.stdout
+    done = snakemake(tmp_path, "-n", "corpora", check=False)
+    assert "corpora.notes.files: 'articles/*.jsonl' matches no file" in done.stdout
+
+
+@pytest.mark.parametrize("tasks", [True, False])
+def test_without_a_report_everything_else_is_made(tmp_path, tasks):
+    prepare(tmp_path)
+    config = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    del config["reports"]
+    if not tasks:
+        del config["tasks"]
+        config["runs"] = {name: run for name, run in config["runs"].items() if name.endswith("-base")}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    jobs = planned(tmp_path, config=tmp_path / "mine.yaml")
+    assert jobs["train_model"] == len(config["runs"])
+    assert jobs["measure_tokenizer"] == jobs["summarize_corpus"] == 1
+    assert ("score_quality" in jobs) == tasks
