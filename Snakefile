@@ -28,8 +28,7 @@ os.environ.update(
     PYTHONUNBUFFERED="1",
 )
 
-from tsumugi.config import load_config
-from tsumugi.config_file import refuse_duplicate_keys
+from tsumugi.config_file import load_config, refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import source_files
 from tsumugi.reporting.inputs import manifests as report_manifests

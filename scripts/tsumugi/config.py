@@ -4,12 +4,9 @@ Named sections refer to one another by name. Unknown keys are refused, and every
 what it wants. ``python scripts/write_schema.py`` regenerates ``config.schema.json`` from these models.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from tsumugi.errors import TsumugiError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
 Name = Annotated[str, Field(pattern=NAME)]
@@ -384,54 +381,3 @@ class Config(Section):
         """Name of the tokenizer of a run; one that came with a model from outside is named after its first run."""
         first = self.first_run(run)
         return self.runs[first].tokenizer or f"from-{first}"
-
-
-def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
-    """Validate ``raw`` (as read from YAML) and the references between its sections.
-
-    Raises:
-        TsumugiError: with one line per mistake: file, key, what was found, what is wanted.
-    """
-    from tsumugi.config_references import reference_errors
-
-    try:
-        config = Config.model_validate(dict(raw))
-    except ValidationError as error:
-        problems = [_describe(entry, raw) for entry in error.errors()]
-    else:
-        problems = reference_errors(config)
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise TsumugiError(f"{source}: {len(problems)} mistake(s) in the configuration:\n{lines}")
-    return config
-
-
-def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
-    kept = _keys(entry, raw)
-    message = entry["msg"].removeprefix("Value error, ")
-    if entry["type"] == "extra_forbidden":
-        message = "unknown key: remove it or correct its spelling"
-    if entry["type"] == "union_tag_invalid":
-        context = entry["ctx"]
-        where = ".".join([*kept, context["discriminator"].strip("'")])
-        return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
-    if entry["type"] == "string_pattern_mismatch" and entry["loc"][-1] == "[key]":
-        message = "a name consists of letters, digits, '-' and '_', and begins with a letter or digit"
-    if entry["type"] == "missing":
-        return f"{'.'.join(kept)}: {message}"
-    found = entry["input"] if not isinstance(entry["input"], Mapping) else "a mapping"
-    return f"{'.'.join(kept) or 'top level'}: {message} (found {found!r})"
-
-
-def _keys(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
-    """The location of a mistake as keys of the file; pydantic also puts the chosen branch of a union into it."""
-    place: Any = raw
-    kept = []
-    for number, part in enumerate(entry["loc"], start=1):
-        inside = dict(enumerate(place)) if isinstance(place, (list, tuple)) else place
-        if isinstance(inside, Mapping) and part in inside:
-            place = inside[part]
-        elif not (entry["type"] == "missing" and number == len(entry["loc"])):
-            continue
-        kept.append(str(part))
-    return kept

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from tsumugi.atomic import write_text
-from tsumugi.config import load_config
+from tsumugi.config_file import load_config
 from tsumugi.evaluation import ngram_scores, ngrams, quality, title_gain
 from tsumugi.generation.records import write_records
 from tsumugi.provenance import write_manifest

@@ -9,8 +9,8 @@ import pytest
 import tsumugi.config
 import yaml
 from pydantic import ValidationError
-from tsumugi.config import Config, load_config
-from tsumugi.config_file import refuse_duplicate_keys
+from tsumugi.config import Config
+from tsumugi.config_file import load_config, refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
 from tsumugi.specs import SPECS
 
