@@ -1,7 +1,8 @@
 """Reading a configuration: what YAML lets pass unseen, what the models refuse, and references that lead nowhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
