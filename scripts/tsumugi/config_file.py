@@ -1,6 +1,6 @@
 """Reading a configuration: what YAML lets pass unseen, what the models refuse, and references that lead nowhere."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
