@@ -56,9 +56,10 @@ def test_left_padding_leaves_the_state_alone(pair):
     mask = (torch.arange(29) >= 9).long().unsqueeze(0)
     with torch.no_grad():
         plain, beside = model(ids), model(padded, attention_mask=mask)
-    assert torch.equal(beside.logits[:, 9:], plain.logits)
-    # log 0 has no one value; what it stands for is the same
-    assert all(torch.equal(a, b) for a, b in zip(beside.state[:2], plain.state[:2], strict=True))
+    # a matrix product of another length may round its last bit differently: equal means to rounding
+    assert torch.allclose(beside.logits[:, 9:], plain.logits, rtol=0, atol=2e-6)
+    for ours, wanted in zip(beside.state, plain.state, strict=True):
+        assert torch.allclose(ours, wanted, rtol=1e-6, atol=2e-6)
 
 
 def test_greedy_continuation_equals_transformers_also_in_an_uneven_batch(pair):
