@@ -1,12 +1,14 @@
 """Invariant 1: the order of the examples is a function of sizes, weights, seed and step."""
 
-from itertools import pairwise
+import tracemalloc
+from itertools import accumulate, pairwise
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tsumugi.errors import TsumugiError
-from tsumugi.training.permutation import permute
+from tsumugi.training.permutation import FEW, permute, permute_many
 from tsumugi.training.sampler import Sampler
 from tsumugi.training.schedule import learning_rate
 
@@ -21,6 +23,73 @@ def test_permute_serves_a_billion_examples_and_depends_on_the_key():
     assert len(set(first)) == 200
     assert max(first) > 5 * 10**8 > min(first)
     assert first != [permute(position, 10**9, 2) for position in range(200)]
+
+
+@given(size=st.integers(1, 2**40), key=st.integers(0, 2**64 - 1), count=st.integers(0, 3 * FEW), data=st.data())
+def test_many_positions_at_once_give_what_each_gives_alone(size, key, count, data):
+    start = data.draw(st.integers(0, size - 1))
+    positions = np.arange(start, min(size, start + count))
+    assert permute_many(positions, size, key, 7).tolist() == [permute(p, size, key, 7) for p in positions.tolist()]
+
+
+def test_the_order_is_that_of_every_earlier_run():
+    """Literal values: results that exist were made in this order."""
+
+    def drawn(sampler, step, batch):
+        return [(draw.corpus, draw.index, draw.turn) for draw in sampler.batch(step, batch)]
+
+    mixture = Sampler([50, 1000], [2.0, 0.5], 1234)
+    assert drawn(mixture, 10, 6) == [(0, 37, 0), (1, 811, 0), (1, 829, 0), (1, 813, 0), (1, 954, 0), (1, 244, 0)]
+    large = Sampler([10**9], [1.0], 42)
+    assert drawn(large, 3, 4) == [(0, 545866579, 0), (0, 859178079, 0), (0, 3502031, 0), (0, 274778127, 0)]
+    tiny = Sampler([7], [1.0], 2**40 + 5)
+    assert [index for _, index, _ in drawn(tiny, 1, 8)] == [6, 4, 0, 2, 3, 5, 6, 0]
+    assert [turn for _, _, turn in drawn(tiny, 1, 8)] == [1, 1, 1, 1, 1, 1, 2, 2]
+
+
+NODES = st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=4)  # shares of the ranks
+WEIGHTS = st.sampled_from([0.3, 1.0, 1.7])
+
+
+@settings(max_examples=700)
+@given(
+    nodes=NODES.filter(lambda nodes: any(map(any, nodes))),
+    corpora=st.lists(st.tuples(st.integers(1, 20), WEIGHTS), min_size=1, max_size=3),
+    seed=st.integers(0, 2**32),
+)
+def test_every_layout_gives_the_same_order_and_every_index_once(nodes, corpora, seed):
+    sampler = Sampler([size for size, _ in corpora], [weight for _, weight in corpora], seed)
+    global_batch = sum(map(sum, nodes))
+    steps = 1 + sampler.epoch_length // global_batch  # into the second epoch: the batch need not divide the first
+    expected = Sampler(sampler.sizes, [weight for _, weight in corpora], seed).batch(0, steps * global_batch)
+    for layout in (nodes, nodes[::-1], [[global_batch]]):
+        shares = [share for node in layout for share in node]
+        parts = [range(end - share, end) for share, end in zip(shares, accumulate(shares), strict=True)]
+        together = [draw for step in range(steps) for part in parts for draw in sampler.slice(step, global_batch, part)]
+        assert together == expected
+    epoch = together[: sampler.epoch_length]
+    assert len(set(epoch)) == sampler.epoch_length
+    for corpus, (size, weight) in enumerate(corpora):
+        indices = [draw.index for draw in epoch if draw.corpus == corpus]
+        assert len(indices) == sampler.quotas[corpus]
+        if weight == 1.0:
+            assert sorted(indices) == list(range(size))
+
+
+def test_a_rank_without_a_share_draws_nothing():
+    assert Sampler([50], [1.0], 3).slice(2, 8, range(5, 5)) == []
+
+
+def test_a_billion_examples_take_no_memory():
+    tracemalloc.start()
+    try:
+        sampler = Sampler([10**9, 10**9], [1.0, 0.5], 1)
+        for step in (0, 10**6, 10**8):
+            assert len(sampler.slice(step, 64, range(16, 48))) == 32
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 200_000
 
 
 @given(

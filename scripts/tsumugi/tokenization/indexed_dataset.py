@@ -18,6 +18,7 @@ import numpy as np
 
 from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError
+from tsumugi.tokenization.file_array import FileArray
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -105,7 +106,11 @@ class IndexedDatasetWriter:
 
 
 class IndexedDataset:
-    """Reads a pair of token files through memory maps: opening costs no memory, whatever their size.
+    """Reads a pair of token files where they lie: neither opening nor reading costs memory or time by their size.
+
+    Args:
+        prefix: path of the files without ``.bin`` and ``.idx``.
+        vocab_size: if given, sequences and stretches are refused that hold an id not below it.
 
     Attributes:
         tokens: (number of tokens,) all ids, one after the other; uint16 or int32.
@@ -117,25 +122,38 @@ class IndexedDataset:
         TsumugiError: a file is missing, cut off, or not of this format.
     """
 
-    def __init__(self, prefix: str | Path) -> None:
+    def __init__(self, prefix: str | Path, vocab_size: int | None = None) -> None:
         path = index_path(prefix)
+        self.vocab_size = vocab_size
         dtype, sequences, documents = _read_header(path)
-        maps, offset = [], _HEADER.size
+        arrays, offset = [], _HEADER.size
         for kind, count in (("<i4", sequences), ("<i8", sequences), ("<i8", documents)):
-            maps.append(_map(path, np.dtype(kind), offset, count))
+            arrays.append(FileArray(path, np.dtype(kind), offset, count))
             offset += count * np.dtype(kind).itemsize
-        self.sizes, self.pointers, self.doc_idx = maps
-        count = int(self.sizes.sum(dtype=np.int64))
+        self.sizes, self.pointers, self.doc_idx = arrays
+        # Where the last sequence ends: a sum over all sizes would read the whole index.
+        count = self.pointers[-1] // dtype.itemsize + self.sizes[-1] if sequences else 0
         self._check_size(token_path(prefix), count * dtype.itemsize, path)
-        self.tokens = _map(token_path(prefix), dtype, 0, count)
+        self.tokens = FileArray(token_path(prefix), dtype, 0, count)
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Token ids of sequence ``i``, a view into the file. IndexError beyond the ends."""
-        start = int(self.pointers[i]) // self.tokens.itemsize
-        return self.tokens[start : start + int(self.sizes[i])]
+        """Token ids of sequence ``i``. IndexError beyond the ends; TsumugiError: one is beyond the vocabulary."""
+        start = self.pointers[i] // self.tokens.dtype.itemsize
+        return self.stretch(start, start + self.sizes[i])
+
+    def stretch(self, start: int, stop: int) -> np.ndarray:
+        """The ids ``start`` to ``stop`` of all ``tokens``. TsumugiError: one is beyond the vocabulary."""
+        ids = self.tokens[start:stop]
+        if self.vocab_size is not None and ids.size and (ids.max() >= self.vocab_size or ids.min() < 0):
+            place = int(np.flatnonzero((ids >= self.vocab_size) | (ids < 0))[0])
+            raise TsumugiError(
+                f"{self.tokens.path}: the token at position {start + place} has the id {ids[place]}, but the model's "
+                f"vocabulary has {self.vocab_size} ids; encode the corpus with the tokenizer that this model uses"
+            )
+        return ids
 
     @property
     def documents(self) -> int:
@@ -174,9 +192,3 @@ def _read_header(path: Path) -> tuple[np.dtype, int, int]:
             f"{path}: has {path.stat().st_size} bytes, its header says {expected}; delete it and encode again"
         )
     return TYPE_CODES[code], sequences, documents
-
-
-def _map(path: Path, dtype: np.dtype, offset: int, count: int) -> np.ndarray:
-    if count == 0:  # an empty file cannot be mapped
-        return np.empty(0, dtype)
-    return np.memmap(path, dtype, mode="r", offset=offset, shape=(count,))

@@ -4,29 +4,79 @@ A Feistel network (Luby and Rackoff, 1988) permutes the next even power of two; 
 again until they land inside (cycle walking, Black and Rogaway, 2002), which leaves a permutation of 0 .. n-1.
 """
 
+from functools import lru_cache
+
+import numpy as np
+
 ROUNDS = 6
 MASK = (1 << 64) - 1
+FIRST_FACTOR, SECOND_FACTOR = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+FEW = 16  # below so many positions a plain loop is faster than numpy's calls
 
 
 def mix(*values: int) -> int:
     """A 64-bit hash of integers (the finaliser of SplitMix64, chained): the same on every machine and in every run."""
     state = 0x9E3779B97F4A7C15
     for value in values:
-        state = (state + value) & MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
-        state ^= state >> 31
+        state = _absorb(state, value)
     return state
+
+
+def _absorb(state: int, value: int) -> int:
+    state = (state + value) & MASK
+    state = ((state ^ (state >> 30)) * FIRST_FACTOR) & MASK
+    state = ((state ^ (state >> 27)) * SECOND_FACTOR) & MASK
+    return state ^ (state >> 31)
+
+
+@lru_cache(maxsize=256)
+def _round_states(*key: int) -> tuple[int, ...]:
+    """What all positions of an order have in common: the hash of the key and the round's number."""
+    return tuple(mix(*key, round_number) for round_number in range(ROUNDS))
+
+
+def _half_bits(size: int) -> int:
+    return max(1, (max(1, size - 1).bit_length() + 1) // 2)
 
 
 def permute(position: int, size: int, *key: int) -> int:
     """Which of ``size`` indices stands at ``position`` (0 <= position < size) in the order named by ``key``."""
-    half = max(1, (max(1, size - 1).bit_length() + 1) // 2)
+    half = _half_bits(size)
     low = (1 << half) - 1
+    states = _round_states(*key)
     while True:
         left, right = position >> half, position & low
-        for round_number in range(ROUNDS):
-            left, right = right, left ^ (mix(*key, round_number, right) & low)
+        for state in states:
+            left, right = right, left ^ (_absorb(state, right) & low)
         position = (left << half) | right
         if position < size:
             return position
+
+
+def permute_many(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
+    """:func:`permute` of every position at once: (N,) integers -> (N,) int64."""
+    if len(positions) < FEW:
+        return np.array([permute(position, size, *key) for position in positions.tolist()], np.int64)
+    half = np.uint64(_half_bits(size))
+    low = (np.uint64(1) << half) - np.uint64(1)
+    states = np.array(_round_states(*key), np.uint64)
+    indices = positions.astype(np.uint64)
+    walking = np.arange(len(indices))  # those that have not landed inside yet
+    values = indices
+    while len(walking):
+        left, right = values >> half, values & low
+        for state in states:
+            left, right = right, left ^ (_absorb_many(state, right) & low)
+        values = (left << half) | right
+        indices[walking] = values
+        outside = values >= size
+        walking, values = walking[outside], values[outside]
+    return indices.astype(np.int64)
+
+
+def _absorb_many(state: np.uint64, values: np.ndarray) -> np.ndarray:
+    """:func:`_absorb` of many values; unsigned arithmetic wraps as the mask does there."""
+    states = values + state
+    states = (states ^ (states >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
+    states = (states ^ (states >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
+    return states ^ (states >> np.uint64(31))

@@ -1,4 +1,4 @@
-"""A corpus as windows of equal length over its token files, memory-mapped: resident memory does not grow with it."""
+"""A corpus as windows of equal length over its token files, read one by one: memory does not grow with the corpus."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,14 @@ from tsumugi.tokenization.indexed_dataset import IndexedDataset
 
 
 class Windows:
-    """Windows of ``length`` tokens and the token that follows. What is left at the end of a file is not used."""
+    """Windows of ``length`` tokens and the token that follows. What is left at the end of a file is not used.
 
-    def __init__(self, prefixes: Iterable[Path], length: int) -> None:
+    A window with an id that is not below ``vocab_size`` is refused when it is read.
+    """
+
+    def __init__(self, prefixes: Iterable[Path], length: int, vocab_size: int) -> None:
         self.length = length
-        self.files = [IndexedDataset(prefix) for prefix in prefixes]
+        self.files = [IndexedDataset(prefix, vocab_size) for prefix in prefixes]
         self.ends = list(accumulate(max(0, len(file.tokens) - 1) // length for file in self.files))
 
     def __len__(self) -> int:
@@ -27,16 +30,16 @@ class Windows:
         """(length + 1,) int64."""
         file = bisect_right(self.ends, index)
         start = (index - (self.ends[file - 1] if file else 0)) * self.length
-        return np.asarray(self.files[file].tokens[start : start + self.length + 1], dtype=np.int64)
+        return self.files[file].stretch(start, start + self.length + 1).astype(np.int64)
 
 
 def open_corpora(
-    weights: Mapping[str, float], manifests: Sequence[Path], length: int
+    weights: Mapping[str, float], manifests: Sequence[Path], length: int, vocab_size: int
 ) -> tuple[list[Windows], list[Windows]]:
     """Train and dev windows of each corpus in ``weights``.
 
     ``manifests`` are those of ``encode_shard``, results/tokens/{corpus}/{tokenizer}/{shard}.json; the token files lie
-    beside them under {split}/{shard}.
+    beside them under {split}/{shard}. A dev split may be empty, a train split may not.
     """
     of_corpus: dict[str, list[Path]] = {corpus: [] for corpus in weights}
     for manifest in manifests:
@@ -47,8 +50,8 @@ def open_corpora(
     train, dev = [], []
     for corpus, paths in of_corpus.items():
         shards = [(path.parent, path.stem) for path in sorted(paths)]
-        train.append(Windows((folder / "train" / shard for folder, shard in shards), length))
-        dev.append(Windows((folder / "dev" / shard for folder, shard in shards), length))
+        train.append(Windows((folder / "train" / shard for folder, shard in shards), length, vocab_size))
+        dev.append(Windows((folder / "dev" / shard for folder, shard in shards), length, vocab_size))
         if not len(train[-1]):
             raise TsumugiError(
                 f"{paths[0].parent if paths else corpus}: the train split of {corpus} holds fewer than {length + 1} "
