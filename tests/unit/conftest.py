@@ -4,17 +4,26 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
-from tsumugi.tokenization.special_tokens import SPECIAL_TOKENS
+from tsumugi.tokenization.special_tokens import SENTINELS, SPECIAL_TOKENS
 
 WORDS = 93
 
 settings.register_profile("noisy-machine", deadline=None)
 settings.load_profile("noisy-machine")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` are left out on a machine without one."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="there is no GPU here"))
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +33,13 @@ def word_tokenizer():
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="[MASK]",
+        extra_special_tokens=list(SENTINELS),
     )
 
 
@@ -87,12 +102,16 @@ def training_specs():
     rwkv = {"kind": "rwkv4", "n_layer": 2, "n_embd": 16, "tie_embeddings": True}
     t5 = {"kind": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1}
     t5 |= {"num_heads": 2, "tie_embeddings": True, "dropout_rate": 0.1}
+    bert = {"kind": "bert", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    bert |= {"intermediate_size": 32, "max_position_embeddings": 64, "dropout": 0.0}
+    masks = {"kind": "masked_lm", "mask_share": 0.15}
     spans = {"kind": "span_corruption", "noise_density": 0.15, "mean_span_length": 3.0}
-    lora = {"lora": {"r": 4, "alpha": 4, "dropout": 0.1, "target_modules": "all-linear"}, "merge": True}
+    lora = {"lora": {"r": 4, "alpha": 4, "dropout": 0.1, "target_modules": "all-linear"}, "peft": None, "merge": True}
     tuned = {"objective": {"kind": "sft"}, "corpora": None, "task": "count", "prompt": "plain", "architecture": None}
     specs = {
         "rwkv": scratch | {"objective": {"kind": "causal_lm"}, "corpora": {"numbers": 1.0}, "architecture": rwkv},
         "t5": scratch | {"objective": spans, "corpora": {"numbers": 1.0}, "architecture": t5},
+        "bert": scratch | {"objective": masks, "corpora": {"numbers": 1.0}, "architecture": bert},
         "tuned": scratch | tuned,
         "adapter": scratch | tuned | {"adapter": lora},
     }

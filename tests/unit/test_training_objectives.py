@@ -1,12 +1,17 @@
 """Examples: what goes in, what is wanted, and that randomness is a function of (seed, draw)."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import BertConfig, GPT2Config
 from tsumugi.errors import TsumugiError
+from tsumugi.provenance import write_manifest
+from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.objectives.base import IGNORED
+from tsumugi.training.objectives.base import IGNORED, Example
 from tsumugi.training.objectives.span_corruption import count_spans, noise_spans
 from tsumugi.training.sampler import Draw
 
@@ -32,6 +37,17 @@ def span_spec(training_specs):
 @pytest.fixture
 def spans(token_folder, span_spec, word_tokenizer):
     return build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 1)
+
+
+@pytest.fixture
+def masked_spec(training_specs):
+    spec = training_specs["bert"]
+    return spec | {"recipe": spec["recipe"] | {"context": LENGTH}}
+
+
+@pytest.fixture
+def masked(token_folder, masked_spec, word_tokenizer):
+    return build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 1)
 
 
 def test_causal_windows_cover_the_stream_and_labels_run_one_ahead(causal):
@@ -126,3 +142,143 @@ def test_the_decoder_begins_with_the_models_own_start(token_folder, training_spe
     shifted = batch.labels[:, :-1]
     assert (decoder[:, 1:][shifted != IGNORED] == shifted[shifted != IGNORED]).all()
     assert (decoder[:, 1:][shifted == IGNORED] == 0).all()
+
+
+def test_masking_hides_a_share_of_the_ordinary_tokens_and_asks_for_them(masked, word_tokenizer):
+    special = set(word_tokenizer.all_special_ids)
+    fates = {"masked": 0, "kept": 0, "random": 0}
+    for turn in range(30):
+        for index in range(masked.sizes[0]):
+            window = masked.train[0][index][:LENGTH]
+            example = masked.example(Draw(0, index, turn))
+            chosen = example.labels != IGNORED
+            ordinary = np.array([token not in special for token in window])
+            assert chosen.sum() == round(0.15 * ordinary.sum()) and not (chosen & ~ordinary).any()
+            assert np.array_equal(example.labels[chosen], window[chosen])
+            assert np.array_equal(example.inputs[~chosen], window[~chosen])
+            shown = example.inputs[chosen]
+            fates["masked"] += int((shown == word_tokenizer.mask_token_id).sum())
+            fates["kept"] += int((shown == window[chosen]).sum())
+            others = shown[(shown != word_tokenizer.mask_token_id) & (shown != window[chosen])]
+            fates["random"] += len(others)
+            assert not special & set(others.tolist())
+    total = sum(fates.values())
+    assert total > 3000
+    for fate, share in {"masked": 0.8, "kept": 0.1 + 0.1 / 93, "random": 0.1 - 0.1 / 93}.items():
+        assert abs(fates[fate] / total - share) < 0.03, fate
+
+
+def test_masks_depend_on_seed_and_turn_but_not_on_anything_else(masked, token_folder, masked_spec, word_tokenizer):
+    def inputs(objective, turn):
+        return [objective.example(Draw(0, index, turn)).inputs.tolist() for index in range(12)]
+
+    again = build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 1)
+    other = build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 2)
+    assert inputs(masked, 0) == inputs(again, 0)
+    assert inputs(masked, 0) != inputs(masked, 1)
+    assert inputs(masked, 0) != inputs(other, 0)
+    for index in range(5):
+        assert masked.dev_example(index).inputs.tolist() == other.dev_example(index).inputs.tolist()
+
+
+def test_masked_windows_stand_between_cls_and_sep(token_folder, masked_spec, word_tokenizer):
+    framed = copy.deepcopy(word_tokenizer)
+    framed.cls_token, framed.sep_token = "[CLS]", "[SEP]"
+    objective = build_objective(masked_spec, corpora(token_folder), framed, None, 1)
+    example = objective.example(Draw(0, 3, 0))
+    assert len(example.inputs) == LENGTH
+    assert (example.inputs[0], example.inputs[-1]) == (framed.cls_token_id, framed.sep_token_id) == (4, 5)
+    assert example.labels[0] == example.labels[-1] == IGNORED
+    short = masked_spec | {"recipe": masked_spec["recipe"] | {"context": 2}}
+    with pytest.raises(TsumugiError, match=r"recipe\.context is 2, which \[CLS\] and \[SEP\] fill"):
+        build_objective(short, corpora(token_folder), framed, None, 1)
+
+
+def test_masked_batches_say_where_they_are_padded(masked):
+    examples = [masked.example(Draw(0, index, 0)) for index in range(2)]
+    shorter = Example(examples[0].inputs[:30], examples[0].labels[:30])
+    batch = masked.collate([shorter, examples[1]])
+    assert batch.model_inputs["attention_mask"].sum(1).tolist() == [30, LENGTH]
+    assert (batch.labels[0, 30:] == IGNORED).all() and (batch.model_inputs["input_ids"][0, 30:] == 0).all()
+
+
+def test_masking_needs_a_mask_token(token_folder, masked_spec, word_tokenizer):
+    without = copy.deepcopy(word_tokenizer)
+    without.mask_token = None
+    with pytest.raises(TsumugiError, match="the tokenizer has no mask token; set mask_token"):
+        build_objective(masked_spec, corpora(token_folder), without, None, 1)
+
+
+def test_a_model_that_cannot_do_it_is_refused(token_folder, training_specs, masked_spec, word_tokenizer):
+    def refused(spec, config, start=None):
+        with pytest.raises(TsumugiError) as error:
+            build_objective(spec, corpora(token_folder), word_tokenizer, start, 1, config)
+        return str(error.value)
+
+    assert "needs an encoder such as BERT, and the model is a gpt2" in refused(masked_spec, GPT2Config())
+    assert "an encoder that sees every token" in refused(training_specs["rwkv"], BertConfig())
+    assert "40 tokens are more than the 32" in refused(masked_spec, BertConfig(max_position_embeddings=32))
+    assert "is an encoder-decoder" in refused(masked_spec, None, start=0)
+
+
+def write_tokens(folder, vocab_size, train, dev):
+    """Token files of one shard, and their manifest."""
+    for split, rows in (("train", train), ("dev", dev)):
+        (folder / "t/numbers/words" / split).mkdir(parents=True, exist_ok=True)
+        with IndexedDatasetWriter(folder / "t/numbers/words" / split / "00000", vocab_size) as writer:
+            for row in rows:
+                writer.add_document([row])
+    manifest = folder / "t/numbers/words/00000.json"
+    counts = {split: {"tokens": sum(map(len, rows)), "bytes": 9} for split, rows in (("train", train), ("dev", dev))}
+    write_manifest(manifest, kind="encode_shard", spec={}, results=counts)
+    return [manifest]
+
+
+@pytest.mark.parametrize("vocab_size", [1000, 100_000], ids=["uint16", "int32"])
+@pytest.mark.parametrize("name", ["rwkv", "t5", "bert"])
+def test_an_id_beyond_the_vocabulary_names_file_id_and_position(
+    tmp_path, training_specs, word_tokenizer, name, vocab_size
+):
+    rows = [[110] * 50, [*[111] * 7, 777, *[111] * 40]]
+    data = write_tokens(tmp_path, vocab_size, rows, [])
+    objective = build_objective(training_specs[name], data, word_tokenizer, 0 if name == "t5" else None, 1)
+    objective.example(Draw(0, 0, 0))
+    with pytest.raises(TsumugiError, match=r"00000\.bin: the token at position 57 has the id 777, .* has 200 ids"):
+        objective.example(Draw(0, 3, 0))
+
+
+def test_ids_of_pairs_are_checked_against_the_models_vocabulary_too(token_folder, training_specs, word_tokenizer):
+    manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
+    small = GPT2Config(vocab_size=108)  # fewer than the tokenizer has
+    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1, small)
+    with pytest.raises(TsumugiError, match=r"words/train\.bin: the token at position \d+ has the id .* has 108 ids"):
+        for index in range(objective.sizes[0]):
+            objective.example(Draw(0, index, 0))
+
+
+@pytest.mark.parametrize("name", ["rwkv", "t5", "bert"])
+def test_an_empty_dev_split_is_allowed_and_an_empty_train_split_is_not(tmp_path, training_specs, word_tokenizer, name):
+    start = 0 if name == "t5" else None
+    data = write_tokens(tmp_path, 200, [[110] * 50], [])
+    objective = build_objective(training_specs[name], data, word_tokenizer, start, 1)
+    assert (objective.sizes, objective.dev_size) == ([3], 0)
+    assert objective.dev_bytes_per_token is None
+    data = write_tokens(tmp_path / "other", 200, [], [[110] * 50])
+    with pytest.raises(TsumugiError, match="the train split of numbers holds fewer than 17 tokens"):
+        build_objective(training_specs[name], data, word_tokenizer, start, 1)
+
+
+def test_pairs_may_lack_a_dev_split_but_no_train_split(tmp_path, training_specs, word_tokenizer):
+    def write(split, number):
+        with IndexedDatasetWriter(tmp_path / split, 200) as writer:
+            for _ in range(number):
+                writer.add_document([[110], [111, 2]])
+
+    manifest = tmp_path / "manifest.json"
+    write_manifest(manifest, kind="encode_pairs", spec={})
+    write("train", 2)
+    write("dev", 0)
+    assert build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1).dev_size == 0
+    write("train", 0)
+    with pytest.raises(TsumugiError, match=r"train\.bin: there are no pairs to train on"):
+        build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1)

@@ -36,6 +36,10 @@ def make_model(kind, seed=0):
             pad_token_id=0, eos_token_id=2, decoder_start_token_id=0, tie_word_embeddings=False,
         )  # fmt: skip
         model = T5ForConditionalGeneration(config)
+    elif kind == "bert":
+        architecture = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+        architecture |= {"kind": "bert", "max_position_embeddings": 128, "dropout": 0.0}
+        model = build_model(architecture, tokenizer)
     else:
         model = build_model({"kind": "rwkv4", "n_layer": 2, "n_embd": 24, "tie_embeddings": False}, tokenizer)
     with torch.no_grad():
@@ -45,4 +49,4 @@ def make_model(kind, seed=0):
     return model.eval()
 
 
-KINDS = ("gpt2", "t5", "rwkv4")
+KINDS = ("gpt2", "t5", "rwkv4")  # those that write text

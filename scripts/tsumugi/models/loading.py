@@ -7,21 +7,24 @@ from typing import Any
 
 import torch
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
-from tsumugi.models import rwkv4, t5
+from tsumugi.models import bert, rwkv4, t5
 
 logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
 
-BUILDERS = {"rwkv4": rwkv4.build, "t5": t5.build}
+BUILDERS = {"bert": bert.build, "rwkv4": rwkv4.build, "t5": t5.build}
 
 
 def build_model(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -67,7 +70,7 @@ def warm_up(source: str | Path) -> None:
     if (directory / "adapter").is_dir():
         import peft  # noqa: F401
 
-        base = _adapter_base(directory)
+        base = adapter_base(directory)
     name = base.removeprefix("hub:")
     if AutoConfig.from_pretrained(name, local_files_only=name == base).model_type == "rwkv":
         warm_up_architecture("rwkv4")
@@ -82,27 +85,34 @@ def warm_up_architecture(kind: str) -> None:
 
 
 def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in."""
+    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in where that can be."""
     directory = Path(directory)
-    adapter = directory / "adapter"
-    if not adapter.is_dir():
+    if not (directory / "adapter").is_dir():
         model, tokenizer = load_pretrained(str(directory))
         return model.eval(), tokenizer
-    from peft import PeftModel  # heavy, and absent on a machine that only serves plain models
+    from tsumugi.models.adapters import can_merge, open_adapter  # PEFT: absent where only plain models are served
 
-    model, _ = load_pretrained(_adapter_base(directory))
+    model = open_adapter(directory)
     tokenizer = AutoTokenizer.from_pretrained(str(directory))
-    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval(), tokenizer
+    return (model.merge_and_unload() if can_merge(model) else model).eval(), tokenizer
 
 
-def _adapter_base(directory: Path) -> str:
+def adapter_base(directory: Path) -> str:
     """Where the weights lie that an adapter stands on. PEFT stores a hub name as it is, without ``hub:``."""
     config = directory / "adapter" / "adapter_config.json"
     base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
     return base if base.startswith((".", "/")) or Path(base).is_dir() else f"hub:{base}"
 
 
-def _model_class(config: Any) -> type:
+def predicts_masked_tokens(config: PretrainedConfig) -> bool:
+    """Whether a model is an encoder with a masked language modelling head, such as BERT."""
+    is_decoder = config.is_encoder_decoder or getattr(config, "is_decoder", False)
+    return type(config) in MODEL_FOR_MASKED_LM_MAPPING and not is_decoder
+
+
+def _model_class(config: PretrainedConfig) -> type:
     if config.model_type == "rwkv":
         return rwkv4.Rwkv4ForCausalLM
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if config.is_encoder_decoder:
+        return AutoModelForSeq2SeqLM
+    return AutoModelForMaskedLM if predicts_masked_tokens(config) else AutoModelForCausalLM

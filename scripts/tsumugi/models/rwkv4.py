@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import GenerationMixin, PreTrainedModel, RwkvConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
 from tsumugi.models.wkv import NO_EXPONENT, wkv
@@ -31,6 +32,11 @@ def _shift(hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
     """The input one step earlier; ``last`` (B, C) stands before the first step, zeros if there is none."""
     first = torch.zeros_like(hidden[:, :1]) if last is None else last.unsqueeze(1).to(hidden.dtype)
     return torch.cat([first, hidden[:, :-1]], dim=1)
+
+
+def _widened(tensor: torch.Tensor) -> torch.Tensor:
+    """In fp32 at least: keys are exponents."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class TimeMix(nn.Module):
@@ -53,8 +59,8 @@ class TimeMix(nn.Module):
     def forward(self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, T, C) -> (B, T, C); updates ``state`` in place, skips positions where ``mask`` (B, T, 1) is 0."""
         shifted = _shift(hidden, None if state is None else state[1][:, :, self.layer])
-        key = self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))).float()
-        value = self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))).float()
+        key = _widened(self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))))
+        value = _widened(self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
         if mask is not None:
             key = key.masked_fill(mask == 0, NO_EXPONENT)
@@ -91,7 +97,7 @@ class ChannelMix(nn.Module):
         return torch.sigmoid(receptance) * self.value(torch.relu(key).square())
 
 
-class Block(nn.Module):
+class Block(GradientCheckpointingLayer):
     """One layer: time mixing, then channel mixing, each behind a LayerNorm and added to the stream."""
 
     def __init__(self, config: RwkvConfig, layer: int) -> None:
@@ -132,6 +138,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
     config_class = RwkvConfig
     base_model_prefix = "rwkv"
     _is_stateful = True
+    supports_gradient_checkpointing = True
     _no_split_modules = ("Block",)
     _tied_weights_keys: Mapping[str, str] = {"head.weight": "rwkv.embeddings.weight"}
 
@@ -173,11 +180,19 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
                 since nothing looks ahead.
             state: as returned by an earlier call; read, not changed.
             use_cache: return the state. Off while training.
+
+        Raises:
+            ValueError: a state, in training with gradient checkpointing: layers change it, so none can be run again.
         """
         mask = None
         if attention_mask is not None and not bool(attention_mask.all()):
             mask = attention_mask[:, -input_ids.size(1) :].unsqueeze(-1).float()
         use_cache = (not self.training) if use_cache is None else use_cache
+        checkpointing = self.training and any(block.gradient_checkpointing for block in self.rwkv.blocks)
+        if checkpointing and (use_cache or state is not None):
+            raise ValueError(
+                "gradient checkpointing runs layers twice, which their state forbids; call with use_cache=False"
+            )
         if state is not None:
             state = [part.clone() for part in state]
         elif use_cache:
@@ -189,7 +204,8 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
 
     def _empty_state(self, batch: int, device: torch.device) -> State:
         shape = (batch, self.config.hidden_size, self.config.num_hidden_layers)
-        state = [torch.zeros(shape, dtype=torch.float32, device=device) for _ in range(5)]
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        state = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(5)]
         state[4].fill_(NO_EXPONENT)
         return state
 

@@ -10,6 +10,7 @@ Sums are carried as (numerator, denominator, exponent), so that no exponential o
 
 import warnings
 from collections.abc import Sequence
+from functools import cache, reduce
 
 import torch
 
@@ -17,9 +18,9 @@ State = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 NO_EXPONENT = -1e38  # stands for log 0; finite, so that differences of it are no NaN
 
 
-def empty_state(batch: int, channels: int, device: torch.device) -> State:
-    """State before the first token: numerator 0, denominator 0, exponent log 0; each (batch, channels), fp32."""
-    zeros = torch.zeros(batch, channels, dtype=torch.float32, device=device)
+def empty_state(batch: int, channels: int, device: torch.device, dtype: torch.dtype = torch.float32) -> State:
+    """State before the first token: numerator 0, denominator 0, exponent log 0; each (batch, channels)."""
+    zeros = torch.zeros(batch, channels, dtype=dtype, device=device)
     return zeros, zeros.clone(), torch.full_like(zeros, NO_EXPONENT)
 
 
@@ -36,25 +37,37 @@ def wkv(
             (training) the sums start empty and the returned state is None.
 
     Returns:
-        (B, T, C) in the dtype of ``value``, and the state after the last token.
+        (B, T, C) in the dtype of ``value``, and the state after the last token. Sums are in the dtype of
+        ``state``; without one in fp32, or in float64 if any of the arguments is.
     """
-    if state is None and key.device.type == "cpu" and key.dtype == torch.float32:
-        return _compiled(decay, bonus, key, value), None
+    dtype = _widest(decay, bonus, key, value, *(state or ()))
+    compiled = key.device.type == "cpu" and dtype == torch.float32
     if state is None:
-        _warn_slow(key.device.type, str(key.dtype))
-        return wkv_reference(decay, bonus, key, value, empty_state(key.size(0), key.size(2), key.device))[0], None
-    if key.size(1) > 1 and key.device.type == "cpu" and not torch.is_grad_enabled():
+        if compiled:
+            return _compiled(decay, bonus, key, value), None
+        if key.device.type != "cpu":  # on a CPU only float64 comes here, which is asked for to be exact
+            _warn_slow(key.device.type)
+        empty = empty_state(key.size(0), key.size(2), key.device, dtype)
+        return wkv_reference(decay, bonus, key, value, empty)[0], None
+    if key.size(1) > 1 and compiled and not torch.is_grad_enabled():
         return _compiled_with_state(decay, bonus, key, value, state)
     return wkv_reference(decay, bonus, key, value, state)
+
+
+def _widest(*tensors: torch.Tensor) -> torch.dtype:
+    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
 
 
 def wkv_reference(
     decay: torch.Tensor, bonus: torch.Tensor, key: torch.Tensor, value: torch.Tensor, state: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, State]:
-    """The time loop, one token after another, differentiable by autograd. Shapes as in :func:`wkv`."""
+    """The time loop, one token after another, differentiable by autograd. Shapes as in :func:`wkv`.
+
+    It computes in the dtype of ``state``.
+    """
     numerator, denominator, exponent = state
     w = -torch.exp(decay.to(numerator.dtype))
-    key, wide_value = key.to(numerator.dtype), value.to(numerator.dtype)
+    bonus, key, wide_value = (tensor.to(numerator.dtype) for tensor in (bonus, key, value))
     outputs = []
     for k, v in zip(key.unbind(1), wide_value.unbind(1), strict=True):
         top = torch.maximum(exponent, bonus + k)
@@ -95,7 +108,7 @@ class _CompiledWkv(torch.autograd.Function):
 
 
 def _compiled(decay: torch.Tensor, bonus: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    return _CompiledWkv.apply(decay.float(), bonus.float(), key, value.float()).to(value.dtype)
+    return _CompiledWkv.apply(decay.float(), bonus.float(), key.float(), value.float()).to(value.dtype)
 
 
 def _compiled_with_state(
@@ -119,13 +132,8 @@ def _compiled_with_state(
     return output.to(value.dtype), new_state
 
 
-_warned: set[tuple[str, str]] = set()
-
-
-def _warn_slow(device: str, dtype: str) -> None:
-    if (device, dtype) not in _warned:
-        _warned.add((device, dtype))
-        warnings.warn(
-            f"WKV: no fast kernel for device {device} and {dtype} yet; using the time loop, which is many times slower",
-            stacklevel=3,
-        )
+@cache
+def _warn_slow(device: str) -> None:
+    warnings.warn(
+        f"WKV: no fast kernel for device {device} yet; using the time loop, which is many times slower", stacklevel=3
+    )

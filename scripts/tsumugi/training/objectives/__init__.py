@@ -4,15 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from tsumugi.errors import TsumugiError
+from tsumugi.models.loading import predicts_masked_tokens
 from tsumugi.training.objectives.base import Objective
 from tsumugi.training.objectives.causal_lm import CausalLM
+from tsumugi.training.objectives.masked_lm import MaskedLM
 from tsumugi.training.objectives.sft import SupervisedFinetuning
 from tsumugi.training.objectives.span_corruption import SpanCorruption
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "causal_lm": CausalLM,
+    "masked_lm": MaskedLM,
     "span_corruption": SpanCorruption,
     "sft": SupervisedFinetuning,
 }
@@ -24,9 +28,35 @@ def build_objective(
     tokenizer: PreTrainedTokenizerBase,
     decoder_start: int | None,
     seed: int,
+    config: PretrainedConfig | None = None,
 ) -> Objective:
     """The objective of a run's spec, over the token files that the manifests ``data`` stand beside.
 
-    ``decoder_start`` is the id that an encoder-decoder's decoder begins with; None for a decoder-only model.
+    ``decoder_start`` is the id that an encoder-decoder's decoder begins with; None for a model of one stack. With the
+    model's ``config`` it is also checked that the model can do what is asked, and knows every id of the data.
+
+    Raises:
+        TsumugiError: model, tokenizer or data do not fit the objective.
     """
-    return OBJECTIVES[spec["objective"]["kind"]](spec, data, tokenizer, decoder_start, seed)
+    kind = spec["objective"]["kind"]
+    if config is not None:
+        _check_model(kind, spec["recipe"]["context"], config)
+    return OBJECTIVES[kind](spec, data, tokenizer, decoder_start, seed, config)
+
+
+def _check_model(kind: str, context: int, config: PretrainedConfig) -> None:
+    masked = predicts_masked_tokens(config)
+    if kind == "masked_lm" and not masked:
+        raise TsumugiError(
+            f"objective masked_lm: needs an encoder such as BERT, and the model is a {config.model_type}"
+        )
+    if kind != "masked_lm" and masked:
+        raise TsumugiError(
+            f"objective {kind}: the model is a {config.model_type}, an encoder that sees every token it would have to "
+            "predict; use masked_lm"
+        )
+    longest = getattr(config, "max_position_embeddings", None)
+    if kind == "masked_lm" and longest is not None and context > longest:
+        raise TsumugiError(
+            f"recipe.context: {context} tokens are more than the {longest} that the model has places for"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from tsumugi.training.sampler import Draw
 
@@ -18,8 +18,8 @@ IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Tr
 class Example:
     """Token ids in, and the id wanted at every output position (``IGNORED`` where none is).
 
-    Decoder-only: ``labels[i]`` is what should follow ``inputs[i]``. Encoder-decoder: ``inputs`` go to the encoder,
-    ``labels`` are what the decoder writes.
+    Decoder-only: ``labels[i]`` is what should follow ``inputs[i]``. Encoder-only: what belongs in its place.
+    Encoder-decoder: ``inputs`` go to the encoder, ``labels`` are what the decoder writes.
     """
 
     inputs: Sequence[int]
@@ -44,8 +44,9 @@ class Objective(ABC):
 
     Attributes:
         sizes, weights: training examples of each corpus, and how often an epoch passes through it.
-        dev_size: examples of the dev split.
+        dev_size: examples of the dev split; 0 where it is empty.
         dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
+        vocab_size: every id of the data has to be below it: what both the tokenizer and the model know.
     """
 
     sizes: list[int]
@@ -60,8 +61,10 @@ class Objective(ABC):
         tokenizer: PreTrainedTokenizerBase,
         decoder_start: int | None,
         seed: int,
+        config: PretrainedConfig | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.vocab_size = min(len(tokenizer), getattr(config, "vocab_size", len(tokenizer)))
         self.decoder_start = decoder_start
         self.is_encoder_decoder = decoder_start is not None
         self.seed = seed
@@ -69,7 +72,7 @@ class Objective(ABC):
 
     @abstractmethod
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
-        """Map the token files and set the attributes."""
+        """Open the token files and set the attributes."""
 
     @abstractmethod
     def example(self, draw: Draw) -> Example:

@@ -7,35 +7,29 @@ from typing import Any
 import numpy as np
 
 from tsumugi.errors import TsumugiError
-from tsumugi.training.objectives.base import Example, Objective
+from tsumugi.training.objectives.base import Example
+from tsumugi.training.objectives.windowed import WindowedObjective
 from tsumugi.training.sampler import Draw
-from tsumugi.training.windows import bytes_per_token, open_corpora
+from tsumugi.training.windows import bytes_per_token
 
 
-class CausalLM(Objective):
+class CausalLM(WindowedObjective):
     """Windows of the corpora's token stream; a document begins after the end mark of the one before it."""
 
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
-        """Map the token files of every corpus."""
+        """Open the token files of every corpus."""
         if self.is_encoder_decoder:
             raise TsumugiError("objective causal_lm: the model is an encoder-decoder; use span_corruption or sft")
-        self.train, self.dev = open_corpora(spec["corpora"], data, spec["recipe"]["context"])
-        self.sizes = [len(windows) for windows in self.train]
-        self.weights = list(spec["corpora"].values())
-        self.dev_size = sum(len(windows) for windows in self.dev)
+        self.open_windows(spec, data, spec["recipe"]["context"])
         self.dev_bytes_per_token = bytes_per_token(data, "dev")
 
     def example(self, draw: Draw) -> Example:
         """One window."""
-        return _example(self.train[draw.corpus][draw.index])
+        return _example(self.train_window(draw))
 
     def dev_example(self, index: int) -> Example:
-        """One window; the corpora stand one behind the other."""
-        for windows in self.dev:
-            if index < len(windows):
-                return _example(windows[index])
-            index -= len(windows)
-        raise IndexError(index)
+        """One window."""
+        return _example(self.dev_window(index))
 
 
 def _example(window: np.ndarray) -> Example:

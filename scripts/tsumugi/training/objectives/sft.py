@@ -15,12 +15,14 @@ class SupervisedFinetuning(Objective):
     """The pairs that ``encode_pairs`` wrote: a document of two sequences, prompt and output, for each."""
 
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
-        """Map the pairs; ``data`` is the one manifest beside them."""
+        """Open the pairs; ``data`` is the one manifest beside them."""
         (manifest,) = data
-        self.train = IndexedDataset(manifest.parent / "train")
-        self.dev = IndexedDataset(manifest.parent / "dev")
+        self.train = IndexedDataset(manifest.parent / "train", self.vocab_size)
+        self.dev = IndexedDataset(manifest.parent / "dev", self.vocab_size)
         if len(self.train) == 0:
-            raise TsumugiError(f"{manifest.parent / 'train'}.bin: there are no pairs to train on")
+            raise TsumugiError(
+                f"{manifest.parent / 'train'}.bin: there are no pairs to train on; look at the corpus' split, filters"
+            )
         self.sizes, self.weights, self.dev_size = [len(self.train) // 2], [1.0], len(self.dev) // 2
 
     def example(self, draw: Draw) -> Example:

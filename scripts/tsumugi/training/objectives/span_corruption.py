@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 
 from tsumugi.errors import TsumugiError
-from tsumugi.training.objectives.base import Example, Objective
-from tsumugi.training.permutation import mix
+from tsumugi.training.objectives.base import Example
+from tsumugi.training.objectives.windowed import WindowedObjective
 from tsumugi.training.sampler import Draw
-from tsumugi.training.windows import open_corpora
-
-DEV_TURN = 1 << 32  # the dev split's noise is its own, and always the same
 
 
-class SpanCorruption(Objective):
+class SpanCorruption(WindowedObjective):
     """Windows of the token stream with spans replaced by sentinels; the decoder writes sentinels and spans."""
 
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
-        """Map the token files of every corpus, and check that there are sentinels enough."""
+        """Open the token files of every corpus, and check that there are sentinels enough."""
         if not self.is_encoder_decoder:
             raise TsumugiError("objective span_corruption: the model has no encoder; use causal_lm or sft")
         self.length = spec["recipe"]["context"]
@@ -37,27 +34,19 @@ class SpanCorruption(Objective):
                 f"objective span_corruption: a context of {self.length} tokens gives {spans} spans, but there are "
                 f"{len(self.sentinels)} sentinels; lower recipe.context or noise_density, or raise mean_span_length"
             )
-        self.train, self.dev = open_corpora(spec["corpora"], data, self.length)
-        self.sizes = [len(windows) for windows in self.train]
-        self.weights = list(spec["corpora"].values())
-        self.dev_size = sum(len(windows) for windows in self.dev)
+        self.open_windows(spec, data, self.length)
 
     def example(self, draw: Draw) -> Example:
         """One window, with noise that is a function of (seed, corpus, index, turn)."""
-        return self._corrupt(self.train[draw.corpus][draw.index], mix(self.seed, draw.corpus, draw.index, draw.turn))
+        return self._corrupt(self.train_window(draw), self.train_noise(draw))
 
     def dev_example(self, index: int) -> Example:
-        """One window; the noise does not depend on the run's seed, so that every seed is measured on the same."""
-        place = index
-        for windows in self.dev:
-            if place < len(windows):
-                return self._corrupt(windows[place], mix(DEV_TURN, index))
-            place -= len(windows)
-        raise IndexError(index)
+        """One window, with noise that is always the same."""
+        return self._corrupt(self.dev_window(index), self.dev_noise(index))
 
-    def _corrupt(self, window: np.ndarray, seed: int) -> Example:
+    def _corrupt(self, window: np.ndarray, random: np.random.Generator) -> Example:
         tokens = window[: self.length]
-        starts, ends = noise_spans(self.length, self.density, self.span_length, np.random.default_rng(seed))
+        starts, ends = noise_spans(self.length, self.density, self.span_length, random)
         inputs: list[int] = []
         labels: list[int] = []
         kept_from = 0

@@ -1,0 +1,45 @@
+"""What the objectives that read a token stream share: its windows, and the noise that is a function of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tsumugi.training.objectives.base import Objective
+from tsumugi.training.permutation import mix
+from tsumugi.training.sampler import Draw
+from tsumugi.training.windows import open_corpora
+
+DEV_TURN = 1 << 32  # the dev split's noise is its own, and always the same
+
+
+class WindowedObjective(Objective):
+    """Windows of every corpus' token stream."""
+
+    def open_windows(self, spec: Mapping[str, Any], data: Sequence[Path], length: int) -> None:
+        """Find the token files of every corpus, to be read in windows of ``length`` tokens and the one that follows."""
+        self.train, self.dev = open_corpora(spec["corpora"], data, length, self.vocab_size)
+        self.sizes = [len(windows) for windows in self.train]
+        self.weights = list(spec["corpora"].values())
+        self.dev_size = sum(len(windows) for windows in self.dev)
+
+    def train_window(self, draw: Draw) -> np.ndarray:
+        """(length + 1,) int64."""
+        return self.train[draw.corpus][draw.index]
+
+    def dev_window(self, index: int) -> np.ndarray:
+        """(length + 1,) int64; the corpora stand one behind the other."""
+        for windows in self.dev:
+            if index < len(windows):
+                return windows[index]
+            index -= len(windows)
+        raise IndexError(index)
+
+    def train_noise(self, draw: Draw) -> np.random.Generator:
+        """Random numbers that are a function of (seed, corpus, index, turn)."""
+        return np.random.default_rng(mix(self.seed, draw.corpus, draw.index, draw.turn))
+
+    def dev_noise(self, index: int) -> np.random.Generator:
+        """Those of the dev split do not depend on the run's seed: every seed is measured on the same."""
+        return np.random.default_rng(mix(DEV_TURN, index))
