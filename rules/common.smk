@@ -1,5 +1,15 @@
 # Paths and input functions that several stages share. No rules.
 
+import shlex
+
+from tsumugi.training.inventory import load_inventory
+
+if experiment.compute.inventory is not None:
+    try:
+        load_inventory(experiment.compute.inventory)  # before anything runs, not when the first job trains
+    except TsumugiError as error:
+        raise WorkflowError(str(error)) from None
+
 # --- what decides a job, and what does not ---
 
 
@@ -18,9 +28,26 @@ def timed_threads(_):
     return workflow.cores if workflow.local_exec else experiment.compute.threads
 
 
+def wished_micro_batch(run):
+    """Examples of a run that the configuration wants computed at once; None where it leaves that open."""
+    return experiment.compute.micro_batches.get(run, experiment.compute.micro_batch)
+
+
 def run_micro_batch(wildcards):
-    """Examples computed at once; a resource and no param, for it changes no result."""
-    return experiment.compute.micro_batches.get(wildcards.run, experiment.compute.micro_batch)
+    """The same for jobs that no calibration knows of; a resource and no param, for it changes no result."""
+    return wished_micro_batch(wildcards.run) or 16
+
+
+def training_flags(wildcards):
+    """The flags of train_model.py that stand only where the configuration sets them."""
+    compute, flags = experiment.compute, []
+    if (micro_batch := wished_micro_batch(wildcards.run)) is not None:
+        flags += ["--micro-batch", str(micro_batch)]
+    if compute.inventory is not None:
+        flags += ["--inventory", compute.inventory]
+    if compute.gradient_checkpointing:
+        flags.append("--gradient-checkpointing")
+    return shlex.join(flags)
 
 
 # --- paths ---

@@ -23,9 +23,14 @@ rule train_model:
     resources:
         mem_mb=6000,
         runtime=720,
+        # Where and how fast: resources and no params, for they change no result.
+        processes=experiment.compute.processes,
+        zero_stage=experiment.compute.zero_stage,
+        offload=experiment.compute.offload,
+        calibration=experiment.compute.calibration,
         compute_threads=experiment.compute.threads,
-        micro_batch=run_micro_batch,
         checkpoint_seconds=experiment.compute.checkpoint_seconds,
+        flags=training_flags,
     params:
         state="state/{run}/seed{seed}",
     shell:
@@ -39,7 +44,11 @@ rule train_model:
             --start {input.start:q} \
             --state {params.state:q} \
             --output {output.manifest:q} \
-            --micro-batch {resources.micro_batch} \
+            --processes {resources.processes} \
+            --zero-stage {resources.zero_stage} \
+            --offload {resources.offload} \
+            --calibration {resources.calibration:q} \
             --threads {resources.compute_threads} \
-            --checkpoint-seconds {resources.checkpoint_seconds}
+            --checkpoint-seconds {resources.checkpoint_seconds} \
+            {resources.flags}
         """

@@ -1,12 +1,16 @@
-"""Train one model, from its last checkpoint if there is one.
+"""Train one model, from its last checkpoint if there is one, on one device or across unequal ones.
 
-The batch of every step is a function of data, seed and step; the micro-batch, the number of threads and the checkpoints
-do not change what is computed (dropout's masks apart, which depend on the micro-batch). SIGTERM and Ctrl-C save the
-state and leave with a non-zero status; the same command goes on from there.
+The batch of every step is a function of data, seed and step. How many processes there are, how many examples each
+computes at once, the ZeRO stage, the threads and the checkpoints do not change what is computed (dropout's masks apart,
+which depend on how the batch was cut). SIGTERM and Ctrl-C save the state and leave with a non-zero status; the same
+command goes on from there, also with other processes.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
         --data results/tokens/debian-docs/ja-8k/*.json --start results/tokenizers/ja-8k/manifest.json \
         --state state/rwkv-base/seed42 --output results/models/rwkv-base/seed42/manifest.json
+
+Started like this it uses every GPU of the machine, a process each. Over several machines, start it with torchrun on
+each of them, with as many processes as that one has GPUs (see the README).
 """
 
 import argparse
@@ -14,6 +18,10 @@ from pathlib import Path
 
 from tsumugi.errors import run_cli
 from tsumugi.spec_file import read_spec
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,20 +35,54 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints, removed on success")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write last, beside the model")
-    parser.add_argument("--micro-batch", type=int, default=16, help="examples computed at once (default: 16)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: what PyTorch chooses)")
-    parser.add_argument("--checkpoint-seconds", type=float, default=60, help="time between checkpoints (default: 60)")
+    where = parser.add_argument_group("where and how fast; none of it changes the result")
+    where.add_argument(
+        "--processes",
+        default="auto",
+        help="on this machine (default: auto, one for each GPU, one without); torchrun decides where it is used",
+    )
+    where.add_argument(
+        "--micro-batch",
+        type=_numbers,
+        metavar="N[,N…]",
+        help="examples computed at once: one number, or one for each process of this machine "
+        "(default: what the inventory or a calibration says, else 16)",
+    )
+    where.add_argument("--inventory", type=Path, help="YAML file of the kinds of machines there are")
+    where.add_argument(
+        "--calibration", type=Path, default=Path("calibration"), help="folder that calibrate_model.py writes to"
+    )
+    where.add_argument(
+        "--zero-stage",
+        choices=["auto", "0", "1", "2", "3"],
+        default="auto",
+        help="what is spread over the processes: 0 nothing (DDP), 1 optimizer states, 2 gradients too, 3 weights too "
+        "(default: auto, the lowest that fits the memory)",
+    )
+    where.add_argument(
+        "--offload", choices=["none", "cpu"], default="none", help="where optimizer states lie; cpu needs a ZeRO stage"
+    )
+    where.add_argument(
+        "--gradient-checkpointing", action="store_true", help="less memory: activations are computed a second time"
+    )
+    where.add_argument("--threads", type=int, help="CPU threads, over all processes (default: what PyTorch chooses)")
+    where.add_argument("--checkpoint-seconds", type=float, default=60, help="time between checkpoints (default: 60)")
     return parser.parse_args()
 
 
 def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
+    from tsumugi.training.launch import spread
+
+    spread(None if arguments.processes == "auto" else int(arguments.processes))
     import torch  # after parsing: --help should not wait for it
     from tsumugi.training.job import Job, train
+    from tsumugi.training.placement import Wishes
+    from tsumugi.training.world import place
 
     if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+        torch.set_num_threads(max(1, arguments.threads // place()[1]))
     train(
         Job(
             spec=read_spec(arguments.spec, "objective", "recipe"),
@@ -49,7 +91,14 @@ def main() -> None:
             start=arguments.start,
             state=arguments.state,
             output=arguments.output.parent,
-            micro_batch=arguments.micro_batch,
+            wishes=Wishes(
+                micro_batch=arguments.micro_batch,
+                inventory=arguments.inventory,
+                calibration=arguments.calibration,
+                zero_stage=None if arguments.zero_stage == "auto" else int(arguments.zero_stage),
+                offload=arguments.offload == "cpu",
+                gradient_checkpointing=arguments.gradient_checkpointing,
+            ),
             checkpoint_seconds=arguments.checkpoint_seconds,
         )
     )

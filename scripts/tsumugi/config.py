@@ -170,8 +170,29 @@ class T5(Section):
     dropout_rate: Share = 0.0
 
 
-Architecture = Annotated[Rwkv4 | T5, Field(discriminator="kind")]
-DECODER_ONLY = {"rwkv4"}
+class Bert(Section):
+    """BERT (Devlin et al., 2019, arXiv:1810.04805). Names as in Transformers' ``BertConfig``."""
+
+    kind: Literal["bert"]
+    hidden_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    intermediate_size: PositiveInt
+    max_position_embeddings: PositiveInt = 512
+    dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "Bert":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})"
+            )
+        return self
+
+
+Architecture = Annotated[Rwkv4 | T5 | Bert, Field(discriminator="kind")]
+LEARNS = {"rwkv4": ("causal_lm", "sft"), "t5": ("span_corruption", "sft"), "bert": ("masked_lm",)}  # objectives
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
@@ -259,6 +280,13 @@ class SpanCorruption(Section):
     mean_span_length: Annotated[float, Field(ge=1), NUMBER] = 3.0
 
 
+class MaskedLM(Section):
+    """Predict hidden tokens from both sides (Devlin et al., 2019, section 3.1, whose value is the default)."""
+
+    kind: Literal["masked_lm"]
+    mask_share: Annotated[float, Field(gt=0, lt=1, description="share of the tokens that is predicted"), NUMBER] = 0.15
+
+
 class SupervisedFinetuning(Section):
     """Predict a task's output from its prompt; the loss is on the output alone."""
 
@@ -270,8 +298,10 @@ def _objective_by_name(value: Any) -> Any:
 
 
 Objective = Annotated[
-    Annotated[CausalLM | SpanCorruption | SupervisedFinetuning, Field(discriminator="kind")],
-    BeforeValidator(_objective_by_name, json_schema_input_type=str | CausalLM | SpanCorruption | SupervisedFinetuning),
+    Annotated[CausalLM | SpanCorruption | MaskedLM | SupervisedFinetuning, Field(discriminator="kind")],
+    BeforeValidator(
+        _objective_by_name, json_schema_input_type=str | CausalLM | SpanCorruption | MaskedLM | SupervisedFinetuning
+    ),
 ]
 
 
@@ -284,11 +314,26 @@ class Lora(Section):
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
+class PeftMethod(Section):
+    """Any other method of PEFT. The keys beside ``type`` are those of PEFT's own config class, which checks them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="name of the method as in PEFT's PeftType: IA3, VERA, LOHA, …")
+
+
 class Adapter(Section):
     """Train a small addition instead of all weights; ``merge`` also writes the model with the addition folded in."""
 
-    lora: Lora
+    lora: Lora | None = None
+    peft: PeftMethod | None = None
     merge: bool = False
+
+    @model_validator(mode="after")
+    def _one_method(self) -> "Adapter":
+        if (self.lora is None) == (self.peft is None):
+            raise ValueError("needs exactly one of lora and peft")
+        return self
 
 
 def _no_twice(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -348,10 +393,30 @@ class Report(Section):
 class Compute(Section):
     """Where and how fast, never what: nothing here makes a finished result out of date."""
 
-    threads: PositiveInt = Field(2, description="threads of a timed job; fixed, so that times can be compared")
-    micro_batch: PositiveInt = Field(16, description="examples computed at once")
+    threads: PositiveInt = Field(
+        2, description="threads of a timed job, over its processes; fixed, so that times can be compared"
+    )
+    processes: Annotated[PositiveInt | Literal["auto"], NUMBER] = Field(
+        "auto", description="training processes of a machine; auto: one for each of its GPUs, one where there is none"
+    )
+    micro_batch: PositiveInt | None = Field(
+        None, description="examples computed at once; null: what the inventory or a calibration says, else 16"
+    )
     micro_batches: dict[Name, PositiveInt] = Field(default={}, description="the same for single runs")
+    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
+        "auto", description="what DeepSpeed shares out over the processes (0: nothing); auto: what the memory needs"
+    )
+    gradient_checkpointing: bool = Field(False, description="compute activations a second time: less memory")
+    offload: Literal["none", "cpu"] = Field("none", description="keep the optimizer in the memory of the CPU")
+    inventory: str | None = Field(None, description="YAML file that says what kinds of machines there are")
+    calibration: str = Field("calibration", description="folder of what was measured of each kind of device")
     checkpoint_seconds: PositiveInt = Field(60, description="seconds of training between checkpoints")
+
+    @model_validator(mode="after")
+    def _offload_has_a_stage(self) -> "Compute":
+        if self.offload == "cpu" and self.zero_stage == 0:
+            raise ValueError("offload cpu needs zero_stage 1, 2, 3 or auto: stage 0 leaves the optimizer to PyTorch")
+        return self
 
 
 def _own_name(name: str) -> str:

@@ -1,6 +1,6 @@
 """Reading a configuration: what YAML lets pass unseen, what the models refuse, and references that lead nowhere."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,21 @@ def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        problems = [_describe(entry, raw) for entry in error.errors()]
-    else:
-        problems = reference_errors(config)
-    if problems:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise TsumugiError(f"{source}: {len(problems)} mistake(s) in the configuration:\n{lines}")
+        raise mistakes(source, "configuration", describe(error, raw)) from None
+    if problems := reference_errors(config):
+        raise mistakes(source, "configuration", problems)
     return config
+
+
+def mistakes(source: str | Path, what: str, problems: Sequence[str]) -> TsumugiError:
+    """All mistakes of a file as one error, a line each."""
+    lines = "\n".join(f"  {problem}" for problem in problems)
+    return TsumugiError(f"{source}: {len(problems)} mistake(s) in the {what}:\n{lines}")
+
+
+def describe(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
+    """A line for each thing that a model refuses in ``raw``: its key in the file, what is wanted, what is there."""
+    return [_describe(entry, raw) for entry in error.errors()]
 
 
 def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:

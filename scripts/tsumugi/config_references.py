@@ -2,7 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
-from tsumugi.config import DECODER_ONLY, Config, Run
+from tsumugi.config import LEARNS, Config, Run
+
+NEEDS = {
+    "causal_lm": "a decoder-only model",
+    "span_corruption": "an encoder and a decoder",
+    "masked_lm": "an encoder alone",
+    "sft": "a model that writes text",
+}
 
 
 def reference_errors(config: Config) -> list[str]:
@@ -82,12 +89,22 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
             yield f"runs.{name}.init_from: {source} holds only an adapter; set runs.{source}.adapter.merge: true"
     architecture = config.runs[config.first_run(name)].architecture
     if architecture is not None:
-        decoder_only = config.architectures[architecture].kind in DECODER_ONLY
-        kind = config.architectures[architecture].kind
-        if run.objective.kind == "span_corruption" and decoder_only:
-            yield f"runs.{name}.objective: span_corruption needs an encoder, which {kind} has not; use causal_lm"
-        if run.objective.kind == "causal_lm" and not decoder_only:
-            yield f"runs.{name}.objective: causal_lm needs a decoder-only model, not {kind}; use span_corruption"
+        yield from _objective_errors(config, name, architecture)
+
+
+def _objective_errors(config: Config, name: str, architecture: str) -> Iterator[str]:
+    run, model = config.runs[name], config.architectures[architecture]
+    objective, learnt = run.objective.kind, LEARNS[model.kind]
+    if objective not in learnt:
+        yield (
+            f"runs.{name}.objective: {objective} needs {NEEDS[objective]}, not {model.kind}; use {' or '.join(learnt)}"
+        )
+    context, places = config.recipes[run.recipe].context, getattr(model, "max_position_embeddings", None)
+    if places is not None and context > places:
+        yield (
+            f"recipes.{run.recipe}.context: {context} tokens are more than runs.{name} has places for; lower it to "
+            f"{places}, or raise architectures.{architecture}.max_position_embeddings"
+        )
 
 
 def _report_errors(config: Config) -> Iterator[str]:

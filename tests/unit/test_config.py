@@ -50,7 +50,11 @@ def test_the_schema_is_the_one_that_the_models_make():
         ("runs.t5-title.seeds", [1], "runs.t5-title.seeds: [1] are not among the seeds of t5-base, [42]"),
         ("runs.t5-title.objective", "guess", "runs.t5-title.objective.kind: 'guess' is not known; choose"),
         ("runs.t5-base.objective", "causal_lm", "runs.t5-base.objective: causal_lm needs a decoder-only model"),
-        ("runs.rwkv-base.objective", "span_corruption", "span_corruption needs an encoder, which rwkv4 has not"),
+        (
+            "runs.rwkv-base.objective",
+            "span_corruption",
+            "span_corruption needs an encoder and a decoder, not rwkv4; use causal_lm or sft",
+        ),
         ("runs.rwkv-base.init_from", "t5-base", "init_from brings its own architecture and tokenizer"),
         ("runs.rwkv-base.adapter", {"lora": {"r": 1, "alpha": 1}}, "an adapter needs a trained model to stand on"),
         ("runs.rwkv-base.corpora", {"wiki": 1.0}, "runs.rwkv-base.corpora: there is no corpus named 'wiki'"),
@@ -67,6 +71,19 @@ def test_the_schema_is_the_one_that_the_models_make():
         ("tasks.title_to_article.prompts.plain", "no place", "prompts.plain must contain {input} exactly once"),
         ("reports.title-to-article.runs", ["t5-base"], "there is no run on task title_to_article named 't5-base'"),
         ("compute.micro_batches", {"x": 2}, "compute.micro_batches: there is no run named 'x'"),
+        ("compute.processes", 0, "compute.processes: Input should be greater than 0 (found 0)"),
+        ("compute.processes", "all", "compute.processes: Input should be 'auto' (found 'all')"),
+        ("compute.zero_stage", 4, "compute.zero_stage: Input should be 'auto', 0, 1, 2 or 3 (found 4)"),
+        ("compute.offload", "disk", "compute.offload: Input should be 'none' or 'cpu' (found 'disk')"),
+        ("compute", {"offload": "cpu", "zero_stage": 0}, "compute: offload cpu needs zero_stage 1, 2, 3 or auto"),
+        ("compute.gradient_checkpointing", "maybe", "compute.gradient_checkpointing: Input should be a valid boolean"),
+        ("runs.rwkv-title.adapter", {"merge": True}, "runs.rwkv-title.adapter: needs exactly one of lora and peft"),
+        (
+            "runs.rwkv-title.adapter",
+            {"lora": {"r": 1, "alpha": 1}, "peft": {"type": "IA3"}},
+            "runs.rwkv-title.adapter: needs exactly one of lora and peft",
+        ),
+        ("runs.rwkv-title.adapter", {"peft": {"r": 1}}, "runs.rwkv-title.adapter.peft.type: Field required"),
         ("reciepes", {}, "reciepes: unknown key"),
     ],
 )
@@ -207,10 +224,18 @@ def test_all_mistakes_are_told_at_once(raw):
         load_config(raw)
 
 
+def test_a_method_of_peft_keeps_its_settings(raw):
+    adapter = {"peft": {"type": "IA3", "target_modules": ["key"], "init_ia3_weights": True}}
+    raw["runs"]["rwkv-title"]["adapter"] = adapter
+    spec = SPECS["train_model"](load_config(raw), "rwkv-title")
+    assert spec["adapter"] == {"lora": None, "merge": False} | adapter
+
+
 def test_specs_hold_what_decides_and_nothing_of_compute(raw):
     config = load_config(raw)
     other = copy.deepcopy(raw)
-    other["compute"] = {"threads": 1, "micro_batch": 1, "checkpoint_seconds": 1}
+    other["compute"] = {"threads": 1, "micro_batch": 1, "checkpoint_seconds": 1, "processes": 3, "zero_stage": 2}
+    other["compute"] |= {"offload": "cpu", "gradient_checkpointing": True, "inventory": "a.yaml", "calibration": "b"}
     changed = load_config(other)
     names = {"train_tokenizer": "ja-8k", "encode_pairs": "title_to_article.plain", "train_model": "t5-title"}
     names |= dict.fromkeys(("generate_text", "score_likelihood", "score_quality", "score_ngrams"), "title_to_article")

@@ -1,6 +1,7 @@
 """The page, the tables and the plots, made from a results folder as the other stages leave it."""
 
 import csv
+import json
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from reporting_results import DOCUMENTS, FAMILY, experiment, write_results
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation import ngram_scores, quality, title_gain
 from tsumugi.provenance import verify
-from tsumugi.reporting import inputs, words
+from tsumugi.reporting import inputs, setup, words
 from tsumugi.reporting.build import build_report
 from tsumugi.reporting.data import choose_samples
 from tsumugi.reporting.estimates import Bootstrap, difference
@@ -172,6 +173,63 @@ def test_cost_and_conditions(folder, page):
     assert float(cost["rwkv-title"]["trainable_parameters"]) == 120_000
     assert float(cost["t5-title"]["inference_tokens_per_second"]) == 240
     assert "In training, the precision differs" in said(page) and "threads differs" not in said(page)
+
+
+def _rank(kind, micro_batch, accumulation, idle, measured=None):
+    rank = {"kind": kind, "micro_batch": micro_batch, "accumulation": accumulation, "busy": 1.0, "idle_share": idle}
+    rank["examples"] = micro_batch * accumulation
+    return rank | ({} if measured is None else {"measured_idle_share": measured})
+
+
+def _execute(run, **execution):
+    """Where and how fast a run was trained: no part of its manifest's identity."""
+    path = inputs.model_folder(run, 42) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["execution"] |= execution
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_a_run_over_unequal_devices_shows_its_layout_cost_and_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = write_results(experiment())
+    ranks = [_rank("a6000", 12, 2, 0.0, 0.01), _rank("v100", 8, 1, 0.1, 0.2), _rank("v100", 8, 1, 0.2, 0.4)]
+    plan = {"global_batch": 40, "ranks": ranks, "step_seconds": 0.5, "measured_step_seconds": 0.55}
+    layout = {"world_size": 3, "nodes": 2, "processes": [1, 2], "zero_stage": 0, "precision": "bf16+fp16"}
+    costs = {"gpu_hours": 3.0, "energy_joules": 7200.0, "micro_batch": [12, 8, 8], "device": "RTX A6000, Tesla V100"}
+    _execute("rwkv-title", **layout, **costs, plan=plan)
+    _execute("rwkv-title-base", gpu_hours=1.0, energy_joules=3600.0)
+    single = {"world_size": 1, "nodes": 1, "processes": [1], "zero_stage": 0, "micro_batch": [8], "gpu_hours": 0.0}
+    _execute("t5-title", **single, energy_joules=None, plan=None)
+    build_report(spec, MANIFEST)
+
+    cost = {row["run"]: row for row in rows(tmp_path, "compare.cost.csv")}
+    assert cost["rwkv-title"]["layout"] == "3 processes on 2 nodes" and cost["t5-title"]["layout"] == ""
+    assert (float(cost["rwkv-title"]["gpu_hours"]), float(cost["rwkv-title"]["energy_wh"])) == (4.0, 3.0)
+    assert cost["t5-title"]["energy_wh"] == "" and cost["t5-title"]["gpu_hours"] == "", "the base's are not known"
+    shares = rows(tmp_path, "compare.sharing.csv")
+    assert [(row["kind"], row["ranks"], row["micro_batch"], row["accumulation"]) for row in shares] == [
+        ("a6000", "1", "12", "2"),
+        ("v100", "2", "8", "1"),
+    ]
+    assert float(shares[1]["idle_share"]) == pytest.approx(0.15)
+    assert float(shares[1]["measured_idle_share"]) == pytest.approx(0.3)
+    assert (shares[0]["predicted_step_seconds"], shares[0]["measured_step_seconds"]) == ("0.5", "0.55")
+    text = said(html.parse(str(tmp_path / "results/report/index.html")).getroot())
+    assert "How the batch was shared out" in text and "GPU-hours, training" in text
+    assert "the number of nodes differs (2: rwkv-title; 1: t5-title)" in text
+    assert "the number of processes on each node differs (1 + 2: rwkv-title; 1: t5-title)" in text
+    assert "the micro-batch differs (12 + 8 + 8: rwkv-title; 8: rwkv-title-base, t5-title, t5-title-base)" in text
+    assert "ZeRO stage differs" not in text
+
+
+def test_a_cpu_has_no_columns_for_gpus(folder, page):
+    assert not {"layout", "gpu_hours", "energy_wh"} & rows(folder, "compare.cost.csv")[0].keys()
+    assert rows(folder, "compare.sharing.csv") == [] and "How the batch was shared out" not in said(page)
+
+
+def test_any_adapter_is_named_with_its_settings():
+    adapter = {"lora": None, "peft": {"type": "IA3", "target_modules": ["k", "v"], "init_ia3_weights": True}}
+    assert setup._adapter(adapter) == "IA3 adapter, target modules k v, init ia3 weights True"
 
 
 def test_what_differs_beside_the_architecture(folder):

@@ -11,15 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import rank_worker
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-from tsumugi.models import build_model, load_run
+from tsumugi.models import load_run
 from tsumugi.provenance import read_manifest, verify
-from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training.interruption import StopRequest
-from tsumugi.training.loop import Trainer
-from tsumugi.training.objectives import build_objective
+from tsumugi.training.world import World
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
 
@@ -54,15 +53,16 @@ def trained(token_folder, training_specs):
     return made
 
 
-def trainer(token_folder, spec, tokenizer, state, micro_batch=4):
-    torch.manual_seed(1)
-    model = build_model(spec["architecture"], tokenizer)
-    data = sorted((token_folder / "results/tokens/numbers/words").glob("*.json"))
-    objective = build_objective(spec, data, tokenizer, 0 if model.config.is_encoder_decoder else None, 3)
-    state.mkdir(parents=True, exist_ok=True)
-    return Trainer(
-        model, objective, spec["recipe"], 3, torch.device("cpu"), "fp32", micro_batch, state, 1e9, MemoryMeter()
-    )
+WORLD = World(rank=0, size=1, local_rank=0, local_size=1, node=0, device=torch.device("cpu"))
+
+
+def trainer(token_folder, spec, state, micro_batch=4):
+    """One process that cuts the global batch into micro-batches."""
+    model = rank_worker.open_model(token_folder, spec)
+    objective = rank_worker.open_objective(token_folder, spec, model)
+    batch = spec["recipe"]["global_batch"]
+    cut = [min(micro_batch, batch - start) for start in range(0, batch, micro_batch)]
+    return rank_worker.make_trainer(WORLD, model, objective, spec["recipe"], [cut], state)
 
 
 def test_every_run_learns_and_its_manifest_holds(trained, token_folder, monkeypatch):
@@ -117,46 +117,20 @@ def test_metrics_have_a_line_for_every_logged_step(trained, token_folder):
         assert entry["dev_bits_per_byte"] == pytest.approx(entry["dev_loss"] / math.log(2) / 3)
 
 
-@pytest.mark.parametrize("name", ["rwkv", "t5"])
-@pytest.mark.parametrize("micro_batch", [1, 4, 6])
-def test_gradients_do_not_depend_on_the_micro_batch(
-    name, micro_batch, token_folder, training_specs, word_tokenizer, tmp_path
-):
-    """Against the mean loss of Transformers' kind: one cross-entropy over the whole batch, in float64."""
-    spec = training_specs[name]
-    if name == "t5":  # dropout's masks depend on how the batch is cut
-        spec = spec | {"architecture": spec["architecture"] | {"dropout_rate": 0.0}}
-    job = trainer(token_folder, spec, word_tokenizer, tmp_path, micro_batch)
-    if name == "t5":  # WKV's fast path is fp32
-        job.model.double()
-    gradients = {}
-    job._update = lambda step: gradients.update({n: p.grad.clone() for n, p in job.model.named_parameters()}) or 0.0
-    job._step(0)
-    job.optimizer.zero_grad()
-    draws = job.sampler.batch(0, 6)
-    batch = job.objective.collate([job.objective.example(draw) for draw in draws])
-    logits = job.model(**batch.model_inputs, use_cache=False).logits
-    torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=-100).backward()
-    bound = 1e-12 if name == "t5" else 2e-6
-    wanted = torch.cat([p.grad.flatten() for p in job.model.parameters()])
-    found = torch.cat([gradients[n].flatten() for n, _ in job.model.named_parameters()])
-    assert (found - wanted).norm() <= bound * wanted.norm()
-
-
-def test_training_in_pieces_ends_with_the_same_weights(token_folder, training_specs, word_tokenizer, tmp_path):
+def test_training_in_pieces_ends_with_the_same_weights(token_folder, training_specs, tmp_path):
     """Dropout included: it is a function of the step."""
-    whole = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "whole")
+    whole = trainer(token_folder, training_specs["t5"], tmp_path / "whole")
     whole.run(StopRequest())
     stop = StopRequest()
     stop.signal_name = "SIGTERM"
     for _ in range(23):  # asked to stop after every single step
-        piece = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "pieces")
+        piece = trainer(token_folder, training_specs["t5"], tmp_path / "pieces")
         with pytest.raises(Exception, match="stopped by SIGTERM at step"):
             piece.run(stop)
-    last = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path / "pieces")
+    last = trainer(token_folder, training_specs["t5"], tmp_path / "pieces")
     last.run(StopRequest())
     assert last.progress["attempts"] == 24
-    for ours, theirs in zip(last.model.parameters(), whole.model.parameters(), strict=True):
+    for ours, theirs in zip(last.module.parameters(), whole.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     strip = [
         [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
@@ -215,18 +189,16 @@ def test_a_state_of_another_spec_is_not_continued(token_folder, training_specs, 
     assert not Path("state/fresh").exists(), "the states of all configurations go when the run is finished"
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(
-    token_folder, training_specs, word_tokenizer, tmp_path
-):
-    job = trainer(token_folder, training_specs["rwkv"], word_tokenizer, tmp_path)
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(token_folder, training_specs, tmp_path):
+    job = trainer(token_folder, training_specs["rwkv"], tmp_path)
     job.checkpoint_seconds = 0
     step, job_step = 5, job._step
 
-    def poison(number):
+    def poison(number, *flags):
         if number == step:
             with torch.no_grad():
-                next(job.model.parameters()).fill_(math.nan)
-        return job_step(number)
+                next(job.module.parameters()).fill_(math.nan)
+        return job_step(number, *flags)
 
     job._step = poison
     with pytest.raises(Exception, match=r"step 5: the loss is nan.*look at these examples \(corpus:index\): 0:"):
@@ -234,14 +206,13 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(
     assert [folder.name for folder in tmp_path.glob("step*")] == ["step000000005"]
 
 
-def test_a_checkpoint_of_another_model_is_refused(token_folder, training_specs, word_tokenizer, tmp_path):
-    job = trainer(token_folder, training_specs["rwkv"], word_tokenizer, tmp_path)
+def test_a_checkpoint_of_another_model_is_refused(token_folder, training_specs, tmp_path):
+    job = trainer(token_folder, training_specs["rwkv"], tmp_path)
     job.progress["step"] = 1
     job._step(0)
     job._save()
-    other = trainer(token_folder, training_specs["t5"], word_tokenizer, tmp_path)
     with pytest.raises(Exception, match="does not fit the model"):
-        other.run(StopRequest())
+        trainer(token_folder, training_specs["t5"], tmp_path)
 
 
 def test_two_jobs_cannot_share_a_state(tmp_path):

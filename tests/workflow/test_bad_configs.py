@@ -13,6 +13,7 @@ from conftest import TINY, snakemake
         ("corpora: {notes: 1.0}, character", "corpora: {wiki: 1.0}, character", "there is no corpus named 'wiki'"),
         ("num_shards: 2", "shards: 2", "corpora.notes.shards: unknown key"),
         ("  t5-base:", "  rwkv-base:", "the key 'rwkv-base' already stands on line"),
+        ("compute: {", "compute: {inventory: no.yaml, ", "no.yaml: the inventory cannot be read (No such file"),
         ("reports:", "reports: [", "Config file is not valid JSON or YAML"),  # Snakemake, before us
     ],
 )

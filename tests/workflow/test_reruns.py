@@ -48,8 +48,19 @@ def test_a_base_runs_steps_re_run_its_descendants_too(finished, tmp_path):
     assert "score_ngrams" not in jobs
 
 
+PLACEMENT = {"processes": 2, "zero_stage": 2, "gradient_checkpointing": True, "offload": "cpu", "calibration": "there"}
+
+
 @pytest.mark.parametrize(
-    "compute", [{"threads": 2}, {"micro_batch": 3}, {"checkpoint_seconds": 7}, {"micro_batches": {"rwkv-base": 2}}]
+    "compute",
+    [
+        {"threads": 2},
+        {"micro_batch": 3},
+        {"micro_batch": None},
+        {"checkpoint_seconds": 7},
+        {"micro_batches": {"rwkv-base": 2}},
+        PLACEMENT,
+    ],
 )
 def test_where_and_how_fast_re_runs_nothing(finished, tmp_path, compute):
     config = changed(finished, tmp_path / "config.yaml", lambda config: config["compute"].update(compute))

@@ -14,6 +14,7 @@ from tsumugi.reporting.data import ReportData, load_report
 from tsumugi.reporting.drawing import draw_graph
 from tsumugi.reporting.page import Comparison, render
 from tsumugi.reporting.setup import setup_table
+from tsumugi.reporting.sharing import sharing_table
 from tsumugi.reporting.tables import Column, Table
 
 
@@ -59,6 +60,7 @@ def _compare(spec: inputs.Spec, data: ReportData) -> Comparison:
         comparison,
         differences_table(data),
         cost_table(data),
+        sharing_table(data),
         setup_table(spec, data),
         seeds_table(data),
         _samples_table(data),

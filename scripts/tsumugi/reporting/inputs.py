@@ -74,7 +74,7 @@ def _report_manifests(spec: Spec, report: Mapping[str, Any]) -> Iterator[Path]:
 
 
 # What build.py makes for each report; the tests hold it to these lists.
-REPORT_TABLES = ("comparison", "differences", "cost", "setup", "seeds", "samples")
+REPORT_TABLES = ("comparison", "differences", "cost", "sharing", "setup", "seeds", "samples")
 REPORT_FIGURES = ("intervals", "learning", "documents", "lengths")
 
 

@@ -90,8 +90,12 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
 def _adapter(adapter: Mapping[str, Any] | None) -> str:
     if adapter is None:
         return "all weights"
-    lora = adapter["lora"]
-    return f"LoRA adapter, r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}"
+    if adapter["lora"] is not None:
+        lora = adapter["lora"]
+        return f"LoRA adapter, r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}"
+    settings = {key.replace("_", " "): value for key, value in adapter["peft"].items() if key != "type"}
+    written = [f"{key} {' '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for key, v in settings.items()]
+    return ", ".join([f"{adapter['peft']['type']} adapter", *written])
 
 
 def _with_settings(settings: Mapping[str, Any], first: str) -> str:

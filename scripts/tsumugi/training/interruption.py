@@ -1,9 +1,12 @@
 """SIGTERM and Ctrl-C: remembered, and acted on between two steps."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+REPEATED_SECONDS = 5.0  # Ctrl-C reaches a process twice at once: from the terminal, and through torchrun
 
 
 class StopRequest:
@@ -17,13 +20,19 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Within the block, SIGTERM and SIGINT only set the yielded flag; a second one acts as usual."""
+    """Within the block, SIGTERM and SIGINT only set the yielded flag; a later second one acts as usual."""
     request = StopRequest()
     old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked: list[float] = []
 
     def remember(number: int, _: FrameType | None) -> None:
+        now = time.monotonic()
+        if asked and now - asked[0] > REPEATED_SECONDS:
+            signal.signal(number, old[number])
+            signal.raise_signal(number)
+            return
+        asked.append(now)
         request.signal_name = signal.Signals(number).name
-        signal.signal(number, old[number])
 
     for number in old:
         signal.signal(number, remember)

@@ -1,31 +1,43 @@
-"""One training job: open what it starts from, train, and leave a directory that Transformers opens."""
+"""One training job: open what it starts from, train on all ranks, and leave a directory that Transformers opens."""
 
 import json
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from tsumugi.atomic import atomic_directory
 from tsumugi.errors import TsumugiError
-from tsumugi.models import build_model, load_pretrained, warm_up, warm_up_architecture
 from tsumugi.provenance import identity, read_manifest, write_manifest
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
-from tsumugi.training.interruption import stop_on_signal
+from tsumugi.training.export import export
+from tsumugi.training.interruption import StopRequest, stop_on_signal
 from tsumugi.training.loop import Trainer
+from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.permutation import mix
-from tsumugi.training.precision import describe_device, pick_device, pick_precision
+from tsumugi.training.objectives.base import Objective
+from tsumugi.training.opening import Start, decoder_start, parameter_counts, set_up_for_training
+from tsumugi.training.placement import (
+    Wishes,
+    calibration_here,
+    choose_precisions,
+    choose_stage,
+    kind_here,
+    member_here,
+    micro_batch_here,
+    plan_run,
+)
+from tsumugi.training.precision import describe_device, own_precision, pick_device
+from tsumugi.training.world import World, joined, place
 
-NO_OUTPUTS = ("manifest.json", "metrics.jsonl")
+RECORDS = ("metrics.jsonl", "tensorboard")  # how the result came about, and no part of it
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,9 @@ class Job:
         spec: what decides the result: objective, recipe, architecture or init_from, adapter, corpora or task.
         data: manifests of the token files, or of the pairs.
         start: manifest of what training starts from: the run named by init_from, else the tokenizer.
+        state: folder for checkpoints.
         output: where the model goes; its manifest is ``output/manifest.json``.
+        wishes: where and how fast.
     """
 
     spec: Mapping[str, Any]
@@ -45,7 +59,7 @@ class Job:
     start: Path
     state: Path
     output: Path
-    micro_batch: int
+    wishes: Wishes
     checkpoint_seconds: float
 
     @property
@@ -53,113 +67,155 @@ class Job:
         """Every manifest that the result stands on."""
         return [*self.data, self.start]
 
+    @property
+    def run(self) -> str:
+        """Name of the run, from results/models/{run}/seed{seed}."""
+        return self.output.parent.name
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What each rank has before the ranks talk to one another."""
+
+    start: Start
+    model: PreTrainedModel
+    objective: Objective
+    state: Path
+    memory: MemoryMeter
+    precision: str
+    kind: str
+    micro_batch: int | None
+
 
 def train(job: Job) -> None:
-    """Run the job, from its last checkpoint if there is one.
+    """Run the job as one of its ranks, from its last checkpoint if there is one.
 
     Raises:
         Interrupted: a signal asked for a stop; the state is saved.
-        TsumugiError: something in the spec, the data or the machine does not fit.
+        TsumugiError: something in the spec, the data or the machine does not fit. Raised on rank 0, for all ranks.
     """
     started = time.time()
-    source = _source(job)
-    _load_libraries(job, source)
+    local_rank, local_size = place()
+    device = pick_device(local_rank)
+    with joined(device) as world, ExitStack() as stack:
+        with world.together():
+            opened = _open(job, device, local_rank, local_size)
+            if world.is_main:
+                stack.enter_context(checkpoint.locked(opened.state))
+        stop = stack.enter_context(stop_on_signal())
+        counts = parameter_counts(opened.model)
+        try:
+            trainer = _trainer(job, world, opened, counts)
+            execution = _train(trainer, stop, opened.kind)
+        except (RuntimeError, MemoryError) as problem:
+            raise _explained(problem, world, opened.kind) from problem
+        _finish(job, world, opened, trainer, _results(trainer, counts), execution, started)
+    if world.is_main:
+        _remove_states(job.state)
+
+
+def _open(job: Job, device: torch.device, local_rank: int, local_size: int) -> Opened:
+    micro_batch = micro_batch_here(job.wishes, local_rank, local_size)
+    kind, of_inventory = kind_here(job.wishes, device, job.run)
+    precision = own_precision(job.spec["recipe"]["precision"], device)
+    start = Start(job.spec, job.seed, job.start)
+    start.load_libraries()
     memory = MemoryMeter()
     memory.start()
     inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
-    state = job.state / checkpoint.fingerprint(job.spec, job.seed, inputs)
-    with checkpoint.locked(state), stop_on_signal() as stop:
-        device = pick_device()
-        precision = pick_precision(job.spec["recipe"]["precision"], device)
-        model, tokenizer = _open_model(job, source)
-        model.to(device)
-        trainer = Trainer(
-            model=model,
-            objective=build_objective(job.spec, job.data, tokenizer, _decoder_start(model.config), job.seed),
-            recipe=job.spec["recipe"],
-            seed=job.seed,
-            device=device,
-            precision=precision,
-            micro_batch=job.micro_batch,
-            state=state,
-            checkpoint_seconds=job.checkpoint_seconds,
-            memory=memory,
-        )
-        progress = trainer.run(stop)
-        results = _results(trainer, progress)
-        execution = {
-            "device": describe_device(device),
-            "world_size": 1,
-            "precision": precision,
-            "micro_batch": job.micro_batch,
-            "threads": torch.get_num_threads(),
-            "attempts": progress["attempts"],
-            "gpu_hours": progress["seconds"] / 3600 if device.type == "cuda" else 0.0,
-            **progress["memory"],
-        }
-        _export(job, model, tokenizer, state / "metrics.jsonl")
-        write_manifest(
-            job.output / "manifest.json",
-            kind="train_model",
-            spec=dict(job.spec) | {"seed": job.seed},
-            inputs=job.inputs,
-            outputs=[path for path in job.output.rglob("*") if path.is_file() and path.name not in NO_OUTPUTS],
-            records=[job.output / "metrics.jsonl"],
-            results=results,
-            execution=execution,
-            started=started,
-        )
-    _remove_states(job.state)
+    model, tokenizer = start.open()
+    set_up_for_training(model, job.wishes.gradient_checkpointing)
+    return Opened(
+        start=start,
+        model=model,
+        objective=build_objective(job.spec, job.data, tokenizer, decoder_start(model.config), job.seed, model.config),
+        state=job.state / checkpoint.fingerprint(job.spec, job.seed, inputs),
+        memory=memory,
+        precision=precision,
+        kind=kind,
+        micro_batch=micro_batch or of_inventory,
+    )
 
 
-def _load_libraries(job: Job, source: str | None) -> None:
-    if job.spec["adapter"] is not None:
-        import peft  # noqa: F401
-    if source is None:
-        warm_up_architecture(job.spec["architecture"]["kind"])
-    else:
-        warm_up(source)
+def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int]) -> Trainer:
+    """Decide how the run is spread, say so, and build the trainer."""
+    recipe = job.spec["recipe"]
+    stage = choose_stage(job.wishes, counts, world)
+    precisions = choose_precisions(recipe["precision"], opened.precision, stage, world)
+    precision = precisions[world.rank]
+    with world.together():
+        calibration = calibration_here(job.wishes, job.spec, opened.model, precision, stage, world)
+    member = member_here(opened.kind, opened.micro_batch, calibration)
+    update_seconds = calibration.update_seconds if calibration else 0.0
+    plan = plan_run(world, recipe, stage, counts[1], member, update_seconds)
+    if world.is_main:
+        engine = "DDP" if stage == 0 else f"ZeRO stage {stage}"
+        types = "+".join(sorted(set(precisions)))
+        print(f"{world.size} process(es), {engine}, {types}\n{plan.table()}", flush=True)
+    return Trainer(
+        world=world,
+        module=opened.model,
+        objective=opened.objective,
+        recipe=recipe,
+        seed=job.seed,
+        precision=precision,
+        precisions=precisions,
+        stage=stage,
+        offload=job.wishes.offload,
+        plan=plan,
+        state=opened.state,
+        checkpoint_seconds=job.checkpoint_seconds,
+        memory=opened.memory,
+    )
 
 
-def _decoder_start(config: PretrainedConfig) -> int | None:
-    """The id that a decoder begins with; None for a decoder-only model."""
-    if not config.is_encoder_decoder:
-        return None
-    if config.decoder_start_token_id is None:
-        raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
-    return config.decoder_start_token_id
+def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
+    """Train to the end; returns what the manifest says of where and how fast. All ranks take part."""
+    world = trainer.world
+    progress = trainer.run(stop)
+    devices = world.gather(describe_device(world.device))
+    nodes = world.gather(world.node)
+    balance = trainer.balance
+    return {
+        "device": ", ".join(dict.fromkeys(devices)),
+        "devices": devices,
+        "kinds": world.gather(kind),
+        "world_size": world.size,
+        "nodes": len(set(nodes)),
+        "processes": [nodes.count(node) for node in sorted(set(nodes))],
+        "zero_stage": trainer.stage,
+        "offload": "cpu" if trainer.offload else "none",
+        "precision": "+".join(sorted(set(trainer.precisions))),
+        "micro_batch": [balance.plan.largest(rank) for rank in range(world.size)],
+        "threads": torch.get_num_threads(),
+        "attempts": progress["attempts"],
+        "gpu_hours": progress["gpu_seconds"] / 3600,
+        "energy_joules": progress["joules"],
+        "plan": balance.as_record(),
+        **progress["memory"],
+    }
 
 
-def _open_model(job: Job, source: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    torch.manual_seed(mix(job.seed) >> 1)
-    if source is None:
-        tokenizer = AutoTokenizer.from_pretrained(str(job.start.parent))
-        return build_model(job.spec["architecture"], tokenizer), tokenizer
-    model, tokenizer = load_pretrained(source)
-    if job.spec["adapter"] is not None:
-        from tsumugi.models.adapters import add_lora
-
-        model = add_lora(model, job.spec["adapter"]["lora"], source)
-    return model, tokenizer
-
-
-def _source(job: Job) -> str | None:
-    """Where the weights lie that this run starts from; None if it starts from scratch."""
-    if read_manifest(job.start)["kind"] != "train_model":
-        return job.spec["init_from"]
-    merged = job.start.parent / "merged"
-    return str(merged if merged.is_dir() else job.start.parent)
+def _explained(problem: Exception, world: World, kind: str) -> Exception:
+    """What to do when memory ran out; any other problem as it is."""
+    if not is_out_of_memory(problem):
+        return problem
+    reason = str(problem).partition("\n")[0]
+    return TsumugiError(
+        f"rank {world.rank} ({kind}): out of memory ({reason}); the last checkpoint is kept. Lower the micro-batch of "
+        "this kind, let scripts/calibrate_model.py find the largest that fits, or use --gradient-checkpointing, a "
+        "higher --zero-stage or --offload cpu"
+    )
 
 
-def _results(trainer: Trainer, progress: Mapping[str, Any]) -> dict[str, Any]:
+def _results(trainer: Trainer, counts: tuple[int, int]) -> dict[str, Any]:
     lines = (trainer.state / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     measured = [entry for entry in map(json.loads, lines) if "dev_loss" in entry]
-    parameters = list(trainer.model.parameters())
-    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    frozen_or_not = sum(parameter.numel() for parameter in parameters)
-    adapter = trainable if trainable < frozen_or_not else 0
+    progress = trainer.progress
+    parameters, trainable = counts
+    adapter = trainable if trainable < parameters else 0
     return {
-        "parameters": frozen_or_not - adapter,  # the adapter is folded in when the model is used
+        "parameters": parameters - adapter,  # the adapter is folded in when the model is used
         "trainable_parameters": trainable,
         "steps": progress["step"],
         "tokens_seen": progress["tokens"],
@@ -173,18 +229,39 @@ def _results(trainer: Trainer, progress: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _export(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, metrics: Path) -> None:
-    with atomic_directory(job.output) as temporary:
-        if job.spec["adapter"] is None:
-            model.save_pretrained(str(temporary))
-        else:
-            from tsumugi.models.adapters import save_adapter
-
-            save_adapter(model, temporary, job.spec["adapter"]["merge"])
-            if job.spec["adapter"]["merge"]:
-                tokenizer.save_pretrained(str(temporary / "merged"))
-        tokenizer.save_pretrained(str(temporary))
-        shutil.copyfile(metrics, temporary / "metrics.jsonl")
+def _finish(
+    job: Job,
+    world: World,
+    opened: Opened,
+    trainer: Trainer,
+    results: Mapping[str, Any],
+    execution: Mapping[str, Any],
+    started: float,
+) -> None:
+    """Rank 0 writes the model and its manifest; the others wait to hear that it could."""
+    with world.together():
+        if not world.is_main:
+            return
+        del trainer.engine, trainer.module  # room for the model that is written
+        try:
+            export(opened.start, opened.state, job.output)
+        except OSError as problem:
+            raise TsumugiError(
+                f"{job.output}: could not be written ({problem}); the state is kept: make room, run the same job again"
+            ) from None
+        files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
+        records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
+        write_manifest(
+            job.output / "manifest.json",
+            kind="train_model",
+            spec=dict(job.spec) | {"seed": job.seed},
+            inputs=job.inputs,
+            outputs=[path for path in files if path not in records],
+            records=records,
+            results=results,
+            execution=execution,
+            started=started,
+        )
 
 
 def _remove_states(folder: Path) -> None:

@@ -1,33 +1,37 @@
 """The training loop. Invariants 1 to 3 of the design are visible here:
 
-1. the batch of a step comes from the sampler by the step's number, and nothing else is remembered of the data;
-2. a micro-batch's loss is its sum of token losses over the token count of the *whole* step, so gradients do not
+1. the batch of a step comes from the sampler by the step's number; the plan only says which rank computes which part;
+2. a rank's loss is its sum of token losses over the token count of the *whole* step, on all ranks, so gradients do not
    depend on how the batch was cut;
 3. weights, moments and a step number are all there is to a state: learning rate and dropout follow from the step.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
 
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
+from tsumugi.training.balance import Balance
+from tsumugi.training.energy import EnergyMeter
+from tsumugi.training.engines import build_engine
 from tsumugi.training.interruption import StopRequest
+from tsumugi.training.loader import Loader
+from tsumugi.training.loss_scale import LossScale
 from tsumugi.training.metrics import Display, MetricsLog
-from tsumugi.training.objectives.base import IGNORED, Batch, Example, Objective
-from tsumugi.training.optimizer import build_optimizer
+from tsumugi.training.objectives.base import IGNORED, Batch, Objective
 from tsumugi.training.permutation import mix, permute
-from tsumugi.training.precision import autocast
+from tsumugi.training.planner import Plan
 from tsumugi.training.sampler import Sampler
 from tsumugi.training.schedule import learning_rate
+from tsumugi.training.world import OtherRankFailed, World
 
 LOGGED_LINES = 500  # about so many lines of metrics, however long the run
 
@@ -38,140 +42,225 @@ class Interrupted(TsumugiError):
 
 @dataclass
 class Trainer:
-    """One run on one device.
+    """One run, as one of its ranks.
 
     Attributes:
+        module: the model, with the weights that the run starts from, the same on all ranks.
         recipe: the ``recipe`` of the run's spec.
-        micro_batch: examples computed at once; where, not what.
+        precision: what this rank computes in.
+        precisions: what the ranks compute in.
+        stage: ZeRO stage; 0 is DDP.
+        offload: optimizer states stay in the CPU's memory.
+        plan: how the first steps are shared out.
         state: folder of this job's checkpoints (ends in the fingerprint).
     """
 
-    model: torch.nn.Module
+    world: World
+    module: torch.nn.Module
     objective: Objective
     recipe: Mapping[str, Any]
     seed: int
-    device: torch.device
     precision: str
-    micro_batch: int
+    precisions: list[str]
+    stage: int
+    offload: bool
+    plan: Plan
     state: Path
     checkpoint_seconds: float
     memory: MemoryMeter
 
     def __post_init__(self) -> None:
-        self.optimizer = build_optimizer(self.model, self.recipe)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.sampler = Sampler(self.objective.sizes, self.objective.weights, self.seed)
+        self.loader = Loader(self.objective, self.sampler, self.recipe["global_batch"])
+        self.balance = Balance(self.world, self.plan)
+        self.energy = EnergyMeter(self.world.device)
         self.progress: dict[str, Any] = {
             "step": 0,
             "updates": 0,  # steps that changed the weights: fp16 skips those that overflow
             "tokens": 0,  # read by the model
             "predicted": 0,  # carried loss
             "seconds": 0.0,
+            "gpu_seconds": 0.0,
+            "joules": None,
             "attempts": 0,
             "loss": [0.0, 0],  # since the last logged line: sum, and tokens
             "memory": {},
         }
+        self._start_engine()
+
+    def _start_engine(self) -> None:
+        """Build the engine over the weights of the newest checkpoint, or over those that there are."""
+        with self.world.together():
+            found = checkpoint.newest(self.state)
+            if found is not None:
+                found.load_weights(self.module)
+                self.progress = found.progress
+        self.resumed = found is not None
+        loss_scale = None
+        if "fp16" in self.precisions:
+            loss_scale = LossScale(**self.progress.get("loss_scale") or {})
+        self.engine = build_engine(
+            self.world,
+            self.module,
+            self.recipe,
+            precision=self.precision,
+            loss_scale=loss_scale,
+            stage=self.stage,
+            offload=self.offload,
+        )
+        if found is not None:
+            if found.updates:
+                self.engine.load_moments(found.read, found.updates)
+            if self.world.is_main:
+                print(f"going on from step {found.progress['step']} ({self.state})", flush=True)
+        self.progress["attempts"] += 1
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
-        """Train from the newest checkpoint, or from the start, to the last step; returns the final progress."""
-        resumed = self._restore()
-        metrics = MetricsLog(
-            self.state / "metrics.jsonl", self.progress["step"] if resumed else None, self.progress["seconds"]
-        )
-        self.progress["seconds"] += metrics.lost_seconds
-        display = Display("train_model", self.progress["step"], self.recipe["steps"])
-        saved_at = time.monotonic()
+        """Train to the last step; returns the final progress.
+
+        Raises:
+            Interrupted: a rank was asked to stop; the state is saved.
+            TsumugiError: the loss is no number, or the state cannot be saved.
+        """
+        self.energy.start()
+        metrics, display = self._open_displays() if self.world.is_main else (None, None)
+        self._saved_at = time.monotonic()
         try:
-            if not resumed:
+            if not self.resumed:
                 self._report(metrics, display, train_loss=None)
             while self.progress["step"] < self.recipe["steps"]:
-                started = time.monotonic()
-                loss, predicted, tokens = self._step(self.progress["step"])
-                self._count(loss, predicted, tokens, time.monotonic() - started)
-                display.advance(loss / max(1, predicted), self.progress["tokens"] / self.progress["seconds"])
+                stopping, due = self._advance(stop, display)
                 self._log(metrics, display)
-                if stop or time.monotonic() - saved_at > self.checkpoint_seconds:
+                if stopping or due:
                     self._save()
-                    saved_at = time.monotonic()
-                if stop:
-                    raise Interrupted(
-                        f"stopped by {stop.signal_name} at step {self.progress['step']} of {self.recipe['steps']}; "
-                        f"the state is saved in {self.state}; run the same job again to go on"
-                    )
+                if stopping:
+                    self._leave(stop)
             self._save()  # what follows (export) can be interrupted too
             return self.progress
         finally:
-            metrics.close()
-            display.close()
+            self.loader.close()
+            if metrics is not None and display is not None:
+                metrics.close()
+                display.close()
 
-    def _step(self, step: int) -> tuple[float, int, int]:
-        """One optimizer step; returns the sum of token losses, and how many tokens were predicted and read."""
-        self.model.train()
-        draws = self.sampler.batch(step, self.recipe["global_batch"])
-        examples = [self.objective.example(draw) for draw in draws]
-        batches = self._micro_batches(examples)
-        predicted = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
-        total = 0.0
-        for number, batch in enumerate(batches):
-            torch.manual_seed(mix(self.seed, step, number) >> 1)  # dropout: a function of the step, so no RNG state
-            loss = self._token_losses(batch)
-            self.scaler.scale(loss / max(1, predicted)).backward()
-            total += loss.item()
-        norm = self._update(step) if math.isfinite(total) else total
-        if not math.isfinite(total) or not (math.isfinite(norm) or self.scaler.is_enabled()):
-            names = ", ".join(f"{draw.corpus}:{draw.index}" for draw in draws)
-            raise TsumugiError(
-                f"step {step}: the loss is {total}, the gradient's norm {norm}; the last good state is kept in "
-                f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
-            )
-        return total, predicted, sum(self.objective.tokens_read(example) for example in examples)
+    def _advance(self, stop: StopRequest, display: Display | None) -> tuple[bool, bool]:
+        """One step and its accounts; returns whether all ranks are to stop, and to save."""
+        started = time.monotonic()
+        due = self.world.is_main and started - self._saved_at > self.checkpoint_seconds
+        loss, predicted, tokens, stopping, saving = self._step(self.progress["step"], bool(stop), due)
+        seconds = time.monotonic() - started
+        self._count(loss, predicted, tokens, seconds)
+        replanned = self.balance.observe(self.engine.busy_seconds(), seconds)
+        if display is not None:
+            if replanned:
+                heading = f"step {self.progress['step']}: the ranks are not as fast as planned for; the new plan:"
+                display.line(f"{heading}\n{self.balance.plan.table()}")
+            speed = self.progress["tokens"] / self.progress["seconds"]
+            display.advance(loss / max(1, predicted), speed, self.balance.predicted_share)
+        return stopping, saving
+
+    def _step(self, step: int, stop: bool = False, due: bool = False) -> tuple[float, int, int, bool, bool]:
+        """One optimizer step over all ranks.
+
+        Returns:
+            The sum of token losses, how many tokens were predicted and read, and whether any rank wants to stop, or
+            rank 0 to save.
+        """
+        self.engine.module.train()
+        plan, rank = self.balance.plan, self.world.rank
+        work = self.loader.take(step, plan.slice(rank), plan.micro_batches[rank])
+        counts = torch.tensor([work.predicted, work.tokens], device=self.world.device)
+        counting = self.world.start_sum(counts)
+        self.engine.begin_step()
+        total = torch.zeros((), dtype=torch.float64, device=self.world.device)
+        for number, (batch, position) in enumerate(zip(work.batches, work.positions, strict=True)):
+            last = number == len(work.batches) - 1
+            # Dropout's masks: a function of step and place in the batch, so there is no RNG state to keep.
+            torch.manual_seed(mix(self.seed, step, position) >> 1)
+            with self.engine.accumulating(last):
+                loss = self._token_losses(batch)
+                if counting is not None:
+                    counting.wait()
+                self.engine.backward(loss / counts[0].clamp(min=1), last)
+            total += loss.detach()
+        loss_sum, stopping, saving = self.world.sum(total.item(), stop, due)
+        norm = self._update(step) if math.isfinite(loss_sum) else loss_sum
+        self._check(step, loss_sum, norm)
+        predicted, tokens = counts.tolist()
+        return loss_sum, predicted, tokens, bool(stopping), bool(saving)
 
     def _update(self, step: int) -> float:
         """Change the weights, unless the gradient is not finite; returns its norm before clipping."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, step)
-        self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm_(self.model.parameters(), self.recipe["clip"] or math.inf).item()
-        if math.isfinite(norm) or self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # skips the step itself where fp16 overflowed
-            self.progress["updates"] += math.isfinite(norm)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.engine.update(learning_rate(self.recipe, step), self.recipe["clip"])
+        self.progress["updates"] += math.isfinite(norm)
         return norm
+
+    def _check(self, step: int, loss: float, norm: float) -> None:
+        """Stop where the numbers have gone; under fp16 a gradient may overflow, and only its step is skipped."""
+        scale = self.engine.loss_scale
+        if math.isfinite(loss) and (math.isfinite(norm) or (scale is not None and not scale.exhausted)):
+            return
+        if not self.world.is_main:
+            raise OtherRankFailed(1)
+        draws = self.sampler.batch(step, self.recipe["global_batch"])
+        names = ", ".join(f"{draw.corpus}:{draw.index}" for draw in draws)
+        raise TsumugiError(
+            f"step {step}: the loss is {loss}, the gradient's norm {norm}; the last good state is kept in "
+            f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
+        )
 
     def _token_losses(self, batch: Batch) -> torch.Tensor:
         """Sum of the cross-entropies of all predicted tokens, in nats."""
-        batch = batch.to(self.device)
-        with autocast(self.precision, self.device):
-            logits = self.model(**batch.model_inputs, use_cache=False).logits
+        batch = batch.to(self.world.device)
+        logits = self.engine.forward(**batch.model_inputs).logits
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1)
         return cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
     @torch.no_grad()
     def evaluate(self) -> float | None:
         """Mean loss per predicted token over the same examples of the dev split each time; None if there are none."""
-        self.model.eval()
-        count = min(self.objective.dev_size, self.recipe["eval_examples"])
-        places = [permute(i, self.objective.dev_size, 0) for i in range(count)]
+        self.engine.module.eval()
         total, tokens = 0.0, 0
-        for batch in self._micro_batches([self.objective.dev_example(place) for place in places]):
+        for batch in self._dev_batches():
             total += self._token_losses(batch).item()
             tokens += int((batch.labels != IGNORED).sum())
+        total, tokens = self.world.sum(total, tokens)
         return total / tokens if tokens else None
 
-    def _micro_batches(self, examples: Sequence[Example]) -> list[Batch]:
-        cut = range(0, len(examples), self.micro_batch)
-        return [self.objective.collate(examples[start : start + self.micro_batch]) for start in cut]
+    def _dev_batches(self) -> list[Batch]:
+        """This rank's part of the dev examples; as many batches on every rank, for ZeRO's forward pass is common."""
+        count = min(self.objective.dev_size, self.recipe["eval_examples"])
+        size, ranks = self.world.size, range(self.world.size)
+        slices = [range(count * rank // size, count * (rank + 1) // size) for rank in ranks]
+        needed = [math.ceil(len(part) / self.plan.largest(rank)) for rank, part in zip(ranks, slices, strict=True)]
+        places = [permute(i, self.objective.dev_size, 0) for i in slices[self.world.rank]]
+        cut = self.plan.largest(self.world.rank)
+        batches = [
+            self.objective.collate([self.objective.dev_example(place) for place in places[start : start + cut]])
+            for start in range(0, len(places), cut)
+        ]
+        return batches + [self.loader.dummy()] * (max(needed) - len(batches))
 
     def _count(self, loss: float, predicted: int, tokens: int, seconds: float) -> None:
         self.progress["step"] += 1
         self.progress["tokens"] += tokens
         self.progress["predicted"] += predicted
         self.progress["seconds"] += seconds
+        if self.world.device.type == "cuda":
+            self.progress["gpu_seconds"] += seconds * self.world.size
         self.progress["loss"][0] += loss
         self.progress["loss"][1] += predicted
 
-    def _log(self, metrics: MetricsLog, display: Display) -> None:
+    # --- what is shown and written ---
+
+    def _open_displays(self) -> tuple[MetricsLog, Display]:
+        log = MetricsLog(
+            self.state / "metrics.jsonl", self.progress["step"] if self.resumed else None, self.progress["seconds"]
+        )
+        self.progress["seconds"] += log.lost_seconds
+        return log, Display("train_model", self.progress["step"], self.recipe["steps"])
+
+    def _log(self, metrics: MetricsLog | None, display: Display | None) -> None:
         step, steps = self.progress["step"], self.recipe["steps"]
         evaluated = step % self.recipe["eval_every"] == 0 or step == steps
         if not evaluated and step % max(1, steps // LOGGED_LINES):
@@ -181,12 +270,14 @@ class Trainer:
         train_loss = loss / max(1, predicted)
         if evaluated:
             self._report(metrics, display, train_loss)
-        else:
+        elif metrics is not None:
             metrics.write(self._entry(train_loss))
 
-    def _report(self, metrics: MetricsLog, display: Display, train_loss: float | None) -> None:
+    def _report(self, metrics: MetricsLog | None, display: Display | None, train_loss: float | None) -> None:
         entry = self._entry(train_loss)
         dev_loss = self.evaluate()
+        if metrics is None or display is None:
+            return
         if dev_loss is not None:
             entry["dev_loss"] = dev_loss
             if self.objective.dev_bytes_per_token:
@@ -201,21 +292,30 @@ class Trainer:
         entry["learning_rate"] = learning_rate(self.recipe, max(0, step - 1))
         return entry if train_loss is None else entry | {"train_loss": train_loss}
 
-    def _save(self) -> None:
-        self.progress["loss_scale"] = self.scaler.state_dict()
-        for name, value in self.memory.as_execution().items():  # the peak over all attempts
-            self.progress["memory"][name] = max(
-                (v for v in (value, self.progress["memory"].get(name)) if v), default=None
-            )
-        checkpoint.save(self.state, self.model, self.optimizer, self.progress)
+    # --- what survives a stop ---
 
-    def _restore(self) -> bool:
-        """Go on from the newest checkpoint; False if there is none."""
-        found = checkpoint.restore(self.state, self.model, self.optimizer)
-        if found is not None:
-            self.progress = found
-            if found["loss_scale"]:  # empty when the attempt before needed no scaling
-                self.scaler.load_state_dict(found["loss_scale"])
-            print(f"going on from step {found['step']} ({self.state})", flush=True)
-        self.progress["attempts"] += 1
-        return found is not None
+    def _save(self) -> None:
+        scale = self.engine.loss_scale
+        self.progress["loss_scale"] = None if scale is None else vars(scale).copy()
+        for measured in self.world.gather(self.memory.as_execution()):  # the peak over all ranks and attempts
+            for name, value in measured.items():
+                peak = (found for found in (value, self.progress["memory"].get(name)) if found)
+                self.progress["memory"][name] = max(peak, default=None)
+        self._add_energy()
+        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.world)
+        self._saved_at = time.monotonic()
+
+    def _add_energy(self) -> None:
+        used = dict(self.world.gather((self.energy.uuid, self.energy.joules())))  # two ranks may share a GPU
+        self.energy.start()
+        joules = [value for value in used.values() if value is not None]
+        if joules:
+            self.progress["joules"] = (self.progress["joules"] or 0.0) + sum(joules)
+
+    def _leave(self, stop: StopRequest) -> None:
+        if not self.world.is_main:
+            raise OtherRankFailed(1)
+        raise Interrupted(
+            f"stopped by {stop.signal_name or 'a signal to another rank'} at step {self.progress['step']} of "
+            f"{self.recipe['steps']}; the state is saved in {self.state}; run the same job again to go on"
+        )

@@ -1,0 +1,109 @@
+"""Find the largest micro-batch of a run that fits the devices of this machine, and how long a step takes on them.
+
+It tries: whole training steps of 1, 2, 4, … of the longest examples, in a process that may run out of memory, then the
+sizes between the last that fitted and the first that did not. The trainer, and its plan of who computes how much, read
+what was found. What was measured once is not measured again.
+
+    python scripts/calibrate_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
+        --data results/tokens/debian-docs/ja-8k/*.json --start results/tokenizers/ja-8k/manifest.json \
+        --output calibration/
+
+Run it once on every kind of machine, with the same --output where they share a disk.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.spec_file import read_spec
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, required=True, help="JSON file that says what is trained")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="manifests of token files, or of pairs")
+    parser.add_argument(
+        "--start", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder of the calibrations")
+    parser.add_argument("--processes", type=int, default=1, help="of each trial, one for each GPU (default: 1)")
+    parser.add_argument("--zero-stage", type=int, choices=range(4), default=0, help="as in training (default: 0)")
+    parser.add_argument("--offload", choices=["none", "cpu"], default="none", help="as in training (default: none)")
+    parser.add_argument("--precision", choices=["auto", "fp32", "fp16", "bf16"], help="default: the recipe's")
+    parser.add_argument("--gradient-checkpointing", action="store_true", help="as in training")
+    parser.add_argument(
+        "--memory-gib", type=float, help="leave the rest to others: limit of each process (default: none)"
+    )
+    parser.add_argument("--largest", type=int, help="the most to try (default: the recipe's global_batch)")
+    parser.add_argument("--threads", type=int, help="CPU threads, over all processes (default: what PyTorch chooses)")
+    parser.add_argument("--trial", nargs=3, metavar=("NOTES", "FITS", "TOO_LARGE"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse numbers that mean nothing."""
+    for name in ("processes", "largest", "memory_gib", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise TsumugiError(f"--{name.replace('_', '-')} {value}: it must be more than 0")
+    if arguments.offload == "cpu" and arguments.zero_stage == 0:
+        raise TsumugiError("--offload cpu needs --zero-stage 1, 2 or 3")
+
+
+def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
+    """Be a process of a trial."""
+    import torch
+    from tsumugi.training.micro_batch_trial import Request, run_trial
+
+    if arguments.threads:
+        torch.set_num_threads(max(1, arguments.threads // arguments.processes))
+    request = Request(
+        spec=spec,
+        seed=arguments.seed,
+        data=arguments.data,
+        start=arguments.start,
+        precision=arguments.precision,
+        zero_stage=arguments.zero_stage,
+        offload=arguments.offload == "cpu",
+        gradient_checkpointing=arguments.gradient_checkpointing,
+        memory_gib=arguments.memory_gib,
+        largest=largest,
+        folder=arguments.output,
+    )
+    notes, fits, too_large = arguments.trial
+    run_trial(request, Path(notes), int(fits), int(too_large) or None)
+
+
+def main() -> None:
+    """Search, or be a process of a trial."""
+    arguments = parse_arguments()
+    check(arguments)
+    spec = read_spec(arguments.spec, "objective", "recipe")
+    largest = arguments.largest or spec["recipe"]["global_batch"]
+    if arguments.trial:
+        try_sizes(arguments, largest, spec)
+        return
+    from tsumugi.training.calibration import save
+    from tsumugi.training.micro_batch_search import search
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no trial outlives this process
+    command = [sys.executable, __file__, *sys.argv[1:], "--trial"]
+    found, file = search(command, arguments.processes, largest, arguments.memory_gib)
+    if file is not None:
+        print(f"{file}: calibrated before; delete it to measure again")
+    else:
+        file = save(arguments.output, found)
+        print(f"{file}: written")
+    limit = "" if found.largest_micro_batch < found.tried_up_to else " (the most that was to be tried)"
+    print(
+        f"largest micro-batch {found.largest_micro_batch}{limit}; {found.fixed_seconds:.4g} s and "
+        f"{found.per_example_seconds:.4g} s an example for each micro-step, {found.update_seconds:.4g} s for the update"
+    )
+
+
+if __name__ == "__main__":
+    run_cli(main)

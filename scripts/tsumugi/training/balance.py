@@ -1,0 +1,107 @@
+"""Nobody waits: what the ranks measured, and a new plan when it drifts from what was predicted.
+
+The plan decides who computes which part of a batch, never what the batch is, so it may change between two steps.
+"""
+
+import statistics
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tsumugi.training.planner import Communication, Plan, better_plan, rescale
+from tsumugi.training.world import World
+
+WINDOW = 20  # steps whose medians are compared
+PROBE_BYTES = 4 << 20
+
+
+class Balance:
+    """The plan in force, and how it is kept.
+
+    Attributes:
+        plan: who computes what from the next step on; the same on all ranks.
+        replans: how often it was changed.
+        measured_step: median seconds of a step, in the last window.
+        measured_idle: part of that in which each rank waited; None where it cannot be told (ZeRO).
+    """
+
+    def __init__(self, world: World, plan: Plan) -> None:
+        self.world = world
+        self.plan = plan
+        self.replans = 0
+        self._busy: list[float | None] = []
+        self._seconds: list[float] = []
+        self.measured_step: float | None = None
+        self.measured_idle: list[float] | None = None
+
+    def observe(self, busy: float | None, seconds: float) -> bool:
+        """Take in one step: this rank's computing time, and the time of the whole step; True if there is a new plan.
+
+        All ranks call it after every step, and talk to one another once in a window.
+        """
+        self._busy.append(busy)
+        self._seconds.append(seconds)
+        if len(self._seconds) < WINDOW:
+            return False
+        return self._compare()
+
+    def _compare(self) -> bool:
+        step = statistics.median(self._seconds)
+        busy = None if None in self._busy else statistics.median(self._busy)
+        self._busy, self._seconds = [], []
+        self.measured_step = round(step, 6)
+        everyone = self.world.gather(busy)
+        if None in everyone:
+            return False
+        if not self.plan.lockstep:
+            self.measured_idle = [round(max(0.0, 1 - one / step), 4) for one in everyone]
+        if self.world.size == 1:
+            return False
+        if self.plan.lockstep:  # only a part of the step was timed, on all ranks the same part
+            waited = self.plan.communication_seconds + self.plan.update_seconds
+            computing = max(step - waited, step / 2)
+            everyone = [one * computing / max(everyone) for one in everyone]
+        replanned = better_plan(self.plan, rescale(self.plan.members, everyone, self.plan))
+        if replanned is None:
+            return False
+        self.plan = replanned
+        self.replans += 1
+        return True
+
+    def as_record(self) -> dict[str, Any]:
+        """The last plan, with what was measured under it beside what it predicted, for a manifest."""
+        record = self.plan.as_record() | {"replans": self.replans, "measured_step_seconds": self.measured_step}
+        for rank, idle in zip(record["ranks"], self.measured_idle or [], strict=False):
+            rank["measured_idle_share"] = idle
+        return record
+
+    @property
+    def predicted_share(self) -> float | None:
+        """Predicted over measured time of a step: 1 where the prediction holds; None where there is none."""
+        if self.measured_step is None or self.plan.step_seconds is None:
+            return None
+        return self.plan.step_seconds / self.measured_step
+
+
+def measure_communication(world: World, gradient_bytes: int, stage: int) -> Communication:
+    """Seconds of a reduction of the gradients, from timed reductions of a smaller tensor between these very ranks.
+
+    Stages 2 and 3 reduce after every micro-step. Stage 3 also gathers the weights for each forward and backward pass,
+    which moves as much again twice, at half the cost of a reduction each (Rajbhandari et al., 2020, section 7).
+    """
+    if world.size == 1:
+        return Communication(0.0, per_micro_step=False)
+    probe = torch.zeros(PROBE_BYTES // 4, device=world.device)
+    times = []
+    for _ in range(4):
+        world.sum(0.0)  # start together
+        started = time.perf_counter()
+        dist.all_reduce(probe)
+        if world.device.type == "cuda":
+            torch.cuda.synchronize(world.device)
+        times.append(time.perf_counter() - started)
+    slowest = max(world.gather(min(times[1:])))  # the first one opens connections
+    volume = 1.5 if stage == 3 else 1.0
+    return Communication(volume * slowest * gradient_bytes / PROBE_BYTES, per_micro_step=stage >= 2)

@@ -1,0 +1,149 @@
+"""The inventory: which kinds of machines a laboratory has, and which of them this process runs on.
+
+A YAML file with one section, ``kinds``: name of the kind -> what one machine of it has. A process asks for its kind
+where it runs, for a job that is queued again can land elsewhere.
+"""
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from tsumugi.config import NUMBER, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.config_file import describe, mistakes, refuse_duplicate_keys
+from tsumugi.errors import TsumugiError
+
+OWN_MEMORY = 0.9  # a GPU shows a little less than is sold; one with less than this share of it is of another kind
+
+
+MicroBatch = Annotated[  # told apart by their form, so that a mistake is told once
+    Annotated[PositiveInt | None, Tag("number")] | Annotated[dict[Name, PositiveInt], Tag("of runs")],
+    Discriminator(lambda value: "of runs" if isinstance(value, Mapping) else "number"),
+]
+
+
+class Kind(Section):
+    """Machines that are alike."""
+
+    gpus: Annotated[int, Field(ge=0, description="GPUs of one machine; 0: it computes on the CPU"), NUMBER]
+    gpu: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="the GPU's name as nvidia-smi shows it, or a part of it"
+    )
+    gpu_memory_gib: PositiveFloat | None = Field(None, description="memory of one GPU")
+    micro_batch: Annotated[MicroBatch, NUMBER] = Field(
+        None, description="examples computed at once by each process: a number, or run -> number"
+    )
+    hosts: tuple[str, ...] = Field((), description="patterns of host names: gpu0[1-4], node-*")
+
+    @model_validator(mode="after")
+    def _gpu_is_described(self) -> "Kind":
+        described = self.gpu is not None and self.gpu_memory_gib is not None
+        if self.gpus and not described:
+            raise ValueError("a kind with GPUs needs gpu (the name that nvidia-smi shows) and gpu_memory_gib")
+        if not self.gpus and (self.gpu is not None or self.gpu_memory_gib is not None):
+            raise ValueError("gpus is 0: remove gpu and gpu_memory_gib, or say how many GPUs a machine has")
+        return self
+
+    def micro_batch_of(self, run: str) -> int | None:
+        """Micro-batch of ``run`` on each device of this kind; None where the inventory leaves it open."""
+        return self.micro_batch.get(run) if isinstance(self.micro_batch, Mapping) else self.micro_batch
+
+
+class Inventory(Section):
+    """All kinds, by name."""
+
+    kinds: Annotated[dict[Name, Kind], Field(min_length=1)]
+
+
+def load_inventory(path: str | Path) -> Inventory:
+    """Read and check an inventory.
+
+    Raises:
+        TsumugiError: with the file and, for each mistake, the key, what was found and what is wanted.
+    """
+    try:
+        refuse_duplicate_keys([path])
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TsumugiError(
+            f"{path}: the inventory cannot be read ({error.strerror}); compute.inventory, or --inventory, names it"
+        ) from None
+    except yaml.YAMLError as error:
+        raise TsumugiError(f"{path}: not YAML: {error}") from None
+    if not isinstance(raw, Mapping):
+        raise TsumugiError(f"{path}: an inventory is a mapping with the key kinds, found {_shown(raw)}")
+    try:
+        return Inventory.model_validate(dict(raw))
+    except ValidationError as error:
+        raise mistakes(path, "inventory", describe(error, raw)) from None
+
+
+def this_host() -> str:
+    """Slurm's name of this node, else the host's own."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def find_kind(inventory: Inventory, host: str, device_name: str | None, device_memory_gib: float | None) -> str:
+    """Name of the kind that a process runs on.
+
+    The environment variable TSUMUGI_KIND decides; then the patterns of ``hosts``; then the GPU's name and, where that
+    fits several kinds, the nearest memory. A process without a GPU is of the kind with ``gpus: 0``.
+
+    Args:
+        host: as :func:`this_host` gives it.
+        device_name: name of the process's GPU; None without one.
+        device_memory_gib: memory of that GPU; None without one.
+
+    Raises:
+        TsumugiError: no kind fits, or several do equally well; says what was seen and what the inventory has.
+    """
+    kinds = inventory.kinds
+    said = os.environ.get("TSUMUGI_KIND")
+    if said:
+        if said not in kinds:
+            raise TsumugiError(f"TSUMUGI_KIND is {said!r}, which the inventory does not have; {_choices(inventory)}")
+        return said
+    at_host = [name for name, kind in kinds.items() if any(fnmatch(host, pattern) for pattern in kind.hosts)]
+    if len(at_host) == 1:
+        return at_host[0]
+    found = _by_device({name: kinds[name] for name in at_host or kinds}, device_name, device_memory_gib)
+    if len(found) == 1:
+        return found[0]
+    seen = "no GPU" if device_name is None else f"the GPU {device_name} with {device_memory_gib:.1f} GiB"
+    outcome = f"fits {' and '.join(found)} equally well" if found else "fits no kind of the inventory"
+    raise TsumugiError(
+        f"this process ({seen}, on host {host}) {outcome}; mend gpu, gpu_memory_gib or hosts there, or set "
+        f"TSUMUGI_KIND; {_choices(inventory)}"
+    )
+
+
+def _by_device(kinds: Mapping[str, Kind], device_name: str | None, device_memory_gib: float | None) -> list[str]:
+    """The kinds that have this device, those with the nearest memory."""
+    if device_name is None or device_memory_gib is None:
+        return [name for name, kind in kinds.items() if kind.gpus == 0]
+    distances = {
+        name: abs(kind.gpu_memory_gib - device_memory_gib)
+        for name, kind in kinds.items()
+        if kind.gpu is not None and kind.gpu_memory_gib is not None
+        if kind.gpu.casefold() in device_name.casefold() and device_memory_gib >= OWN_MEMORY * kind.gpu_memory_gib
+    }
+    return [name for name, distance in distances.items() if distance == min(distances.values())]
+
+
+def _choices(inventory: Inventory) -> str:
+    return f"it has: {'; '.join(_described(inventory.kinds.items()))}"
+
+
+def _described(kinds: Iterable[tuple[str, Kind]]) -> Iterable[str]:
+    for name, kind in kinds:
+        device = f"{kind.gpu}, {kind.gpu_memory_gib:g} GiB" if kind.gpus else "no GPU"
+        yield f"{name} ({device}{', hosts ' + ' '.join(kind.hosts) if kind.hosts else ''})"
+
+
+def _shown(value: Any) -> str:
+    return "an empty file" if value is None else repr(value)[:80]

@@ -1,0 +1,150 @@
+"""The processes of one training run: who they are, and the few things that they say to one another.
+
+``torchrun`` starts them, any number on each node; a process that was started alone is a world of one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tsumugi.errors import TsumugiError
+from tsumugi.training.watchdog import watched
+
+# How long one process may wait for another. Long, for rank 0 writes checkpoints while the others wait; a process that
+# is lost is noticed by the watchdog, within half a minute.
+PATIENCE = timedelta(minutes=30)
+ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0"}
+
+
+class OtherRankFailed(SystemExit):
+    """Another process met the error and prints it; this one leaves without a word, with status 1."""
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all of them.
+
+    Attributes:
+        rank, size: over all nodes.
+        local_rank, local_size: on this node.
+        node: number of this node.
+        device: what this process computes on.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    node: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes the files and speaks."""
+        return self.rank == 0
+
+    def start_sum(self, values: torch.Tensor) -> dist.Work | None:
+        """Begin to replace ``values`` by their sum over all ranks; it is there after ``wait()`` on what is returned."""
+        return None if self.size == 1 else dist.all_reduce(values, async_op=True)
+
+    def sum(self, *values: float) -> list[float]:
+        """The sum over all ranks of each of these numbers."""
+        if self.size == 1:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(tensor)
+        return tensor.tolist()
+
+    def gather(self, value: Any) -> list[Any]:
+        """What every rank gave, in the order of the ranks."""
+        if self.size == 1:
+            return [value]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, value)
+        return gathered
+
+    def agree(self, error: str | None) -> None:
+        """Go on together or not at all: every rank calls this with what went wrong on it, or None.
+
+        Raises:
+            TsumugiError: on rank 0, with the errors of all ranks that have one.
+            OtherRankFailed: on the others.
+        """
+        errors = [(rank, text) for rank, text in enumerate(self.gather(error)) if text is not None]
+        if not errors:
+            return
+        if not self.is_main:
+            raise OtherRankFailed(1)
+        texts = list(dict.fromkeys(text for _, text in errors))
+        if len(texts) == 1:
+            everywhere = len(errors) == self.size
+            raise TsumugiError(texts[0] if everywhere else f"{_ranks([r for r, _ in errors])}: {texts[0]}")
+        raise TsumugiError(
+            "\n".join(f"{_ranks([r for r, other in errors if other == text])}: {text}" for text in texts)
+        )
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block without collectives that all ranks go through; what is wrong on one of them ends all of them.
+
+        Raises:
+            TsumugiError, OtherRankFailed: as :meth:`agree`.
+        """
+        error = None
+        try:
+            yield
+        except TsumugiError as problem:
+            error = str(problem)
+        self.agree(error)
+
+    def from_main(self, tensor: torch.Tensor) -> None:
+        """Replace ``tensor`` by that of rank 0."""
+        if self.size > 1:
+            dist.broadcast(tensor, 0)
+
+
+def _ranks(ranks: list[int]) -> str:
+    return ("rank " if len(ranks) == 1 else "ranks ") + ", ".join(map(str, ranks))
+
+
+def place() -> tuple[int, int]:
+    """Local rank and number of processes on this node, before the processes have met."""
+    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """Meet the other processes, and part from them at the end.
+
+    A world of one has a process group too, in memory: DeepSpeed wants one.
+    """
+    alone = "RANK" not in os.environ
+    if alone:
+        os.environ.update(ALONE)  # DeepSpeed reads these, and would look for MPI without them
+    rank, size, local_rank, local_size, node = (int(os.environ[name]) for name in ALONE_ORDER)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        if size == 1:
+            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        else:
+            dist.init_process_group(backend, timeout=PATIENCE)
+        world = World(rank, size, local_rank, local_size, node, device)
+        with watched(rank, size):
+            yield world
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        if alone:
+            for name in ALONE:
+                os.environ.pop(name, None)
+
+
+ALONE_ORDER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
