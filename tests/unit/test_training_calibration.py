@@ -51,12 +51,11 @@ def calibrate(token_folder, training_specs, tmp_path, monkeypatch, capfd):
     return run
 
 
-def test_the_largest_that_fits_is_found_and_remembered(calibrate, training_specs, tmp_path, monkeypatch):
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", str(1 << 20))  # freed memory goes back, so that the limit is sharp
+def test_the_largest_that_fits_is_found_and_remembered(calibrate, training_specs, tmp_path):
     recipe = training_specs["t5"]["recipe"] | {"context": 512, "global_batch": 4}
-    attentive = training_specs["t5"]["architecture"] | {"num_heads": 32}  # 140 MB for each example
+    attentive = training_specs["t5"]["architecture"] | {"num_heads": 16}  # 70 MB for each example
     ask = {"recipe": recipe, "architecture": attentive}
-    limit = ("--memory-gib", 0.57)  # libraries and model take 0.36
+    limit = ("--memory-gib", 0.5)  # libraries and model take 0.36
     printed, (found,) = calibrate("t5", *limit, **ask)
     assert 1 <= found.largest_micro_batch < 4 == found.tried_up_to
     one_more = found.largest_micro_batch + 1
@@ -66,7 +65,8 @@ def test_the_largest_that_fits_is_found_and_remembered(calibrate, training_specs
 
     notes = tmp_path / "notes"  # one more fails in a process that tried nothing before, too
     notes.mkdir()
-    line = [sys.executable, *sys.argv, "--trial", *map(str, (notes, one_more - 1, one_more + 1))]
+    nothing_known = ["--output", str(tmp_path / "none")]
+    line = [sys.executable, *sys.argv, *nothing_known, "--trial", *map(str, (notes, one_more - 1, one_more + 1))]
     assert subprocess.run(line, capture_output=True).returncode == 1
     trying, last = read_notes(notes)[-2:]
     assert trying == {"trying": one_more}
