@@ -41,7 +41,7 @@ rule train_model:
             --spec {input.spec:q} \
             --seed {wildcards.seed} \
             --data {input.data:q} \
-            --start {input.start:q} \
+            --init-from {input.start:q} \
             --state {params.state:q} \
             --output {output.manifest:q} \
             --processes {resources.processes} \

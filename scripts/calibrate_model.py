@@ -5,7 +5,7 @@ sizes between the last that fitted and the first that did not. The trainer, and 
 what was found. What was measured once is not measured again.
 
     python scripts/calibrate_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
-        --data results/tokens/debian-docs/ja-8k/*.json --start results/tokenizers/ja-8k/manifest.json \
+        --data results/tokens/debian-docs/ja-8k/*.json --init-from results/tokenizers/ja-8k/manifest.json \
         --output calibration/
 
 Run it once on every kind of machine, with the same --output where they share a disk.
@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="manifests of token files, or of pairs")
     parser.add_argument(
-        "--start", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
+        "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the calibrations")
     parser.add_argument("--processes", type=int, default=1, help="of each trial, one for each GPU (default: 1)")
@@ -65,7 +65,7 @@ def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
         spec=spec,
         seed=arguments.seed,
         data=arguments.data,
-        start=arguments.start,
+        start=arguments.init_from,
         precision=arguments.precision,
         zero_stage=arguments.zero_stage,
         offload=arguments.offload == "cpu",

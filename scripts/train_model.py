@@ -6,7 +6,7 @@ which depend on how the batch was cut). SIGTERM and Ctrl-C save the state and le
 command goes on from there, also with other processes.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
-        --data results/tokens/debian-docs/ja-8k/*.json --start results/tokenizers/ja-8k/manifest.json \
+        --data results/tokens/debian-docs/ja-8k/*.json --init-from results/tokenizers/ja-8k/manifest.json \
         --state state/rwkv-base/seed42 --output results/models/rwkv-base/seed42/manifest.json
 
 Started like this it uses every GPU of the machine, a process each. Over several machines, start it with torchrun on
@@ -20,8 +20,16 @@ from tsumugi.errors import run_cli
 from tsumugi.spec_file import read_spec
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """``3,5`` -> [3, 5]."""
     return [int(number) for number in text.split(",")]
+
+
+def count_or_auto(text: str) -> int | str:
+    """A number of processes, or ``auto``."""
+    if text != "auto" and int(text) < 1:
+        raise ValueError
+    return text if text == "auto" else int(text)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -31,19 +39,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="manifests of token files, or of pairs")
     parser.add_argument(
-        "--start", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
+        "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
     parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints, removed on success")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write last, beside the model")
     where = parser.add_argument_group("where and how fast; none of it changes the result")
     where.add_argument(
         "--processes",
+        type=count_or_auto,
         default="auto",
         help="on this machine (default: auto, one for each GPU, one without); torchrun decides where it is used",
     )
     where.add_argument(
         "--micro-batch",
-        type=_numbers,
+        type=numbers,
         metavar="N[,N…]",
         help="examples computed at once: one number, or one for each process of this machine "
         "(default: what the inventory or a calibration says, else 16)",
@@ -65,7 +74,9 @@ def parse_arguments() -> argparse.Namespace:
     where.add_argument(
         "--gradient-checkpointing", action="store_true", help="less memory: activations are computed a second time"
     )
-    where.add_argument("--threads", type=int, help="CPU threads, over all processes (default: what PyTorch chooses)")
+    where.add_argument(
+        "--threads", type=int, help="CPU threads, over all processes of this machine (default: its cores)"
+    )
     where.add_argument("--checkpoint-seconds", type=float, default=60, help="time between checkpoints (default: 60)")
     return parser.parse_args()
 
@@ -73,22 +84,19 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
-    from tsumugi.training.launch import spread
+    from tsumugi.training.launch import share_threads, spread  # after parsing: --help should not wait for torch
 
-    spread(None if arguments.processes == "auto" else int(arguments.processes))
-    import torch  # after parsing: --help should not wait for it
+    spread(None if arguments.processes == "auto" else arguments.processes)
+    share_threads(arguments.threads)
     from tsumugi.training.job import Job, train
     from tsumugi.training.placement import Wishes
-    from tsumugi.training.world import place
 
-    if arguments.threads:
-        torch.set_num_threads(max(1, arguments.threads // place()[1]))
     train(
         Job(
             spec=read_spec(arguments.spec, "objective", "recipe"),
             seed=arguments.seed,
             data=arguments.data,
-            start=arguments.start,
+            start=arguments.init_from,
             state=arguments.state,
             output=arguments.output.parent,
             wishes=Wishes(

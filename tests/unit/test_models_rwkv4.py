@@ -1,10 +1,17 @@
 """RWKV-4 against Transformers' own implementation, and its operator against a float64 time loop."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, RwkvForCausalLM
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 from tsumugi.models.wkv import empty_state, wkv, wkv_reference
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
 
 
 @pytest.fixture(scope="module", params=[(64, 3, True), (40, 2, False)], ids=["tied", "untied"])
@@ -97,3 +104,11 @@ def test_compiled_wkv_equals_the_float64_loop_with_gradients(shape, scale):
         wanted = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad  # one token: nothing decays
         assert torch.isfinite(ours.grad).all()
         assert (ours.grad.double() - wanted).norm() <= 2e-5 * scale * wanted.norm() + 1e-6
+
+
+def test_the_kernels_leave_pytorchs_threads_alone():
+    """Numba's first parallel region sets OpenMP's number of threads for the whole process."""
+    code = "import torch; torch.set_num_threads(1); from tsumugi.models import wkv_numba as w; w.compile_kernels(); "
+    code += "assert torch.get_num_threads() == 1"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr

@@ -42,7 +42,16 @@ def calibrate(token_folder, training_specs, tmp_path, monkeypatch, capfd):
         spec_file = tmp_path / f"{name}.json"
         spec_file.write_text(json.dumps(training_specs[name] | changes), encoding="utf-8")
         data = sorted(Path("results/tokens/numbers/words").glob("*.json"))
-        line = ["--spec", spec_file, "--seed", 3, "--start", "results/tokenizers/words/manifest.json", "--data", *data]
+        line = [
+            "--spec",
+            spec_file,
+            "--seed",
+            3,
+            "--init-from",
+            "results/tokenizers/words/manifest.json",
+            "--data",
+            *data,
+        ]
         line += ["--output", tmp_path / "calibration", "--threads", 1, *options]
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, line)])
         module.main()

@@ -31,7 +31,7 @@ def command(spec_file, name, output, start=None, **options):
         data = [work / "pairs/count/plain/words/manifest.json"]
     flags = {"micro-batch": 4, "threads": 1, "checkpoint-seconds": 60} | options
     return [
-        *(sys.executable, SCRIPT, "--spec", spec_file, "--seed", "3", "--start", start, "--data", *data),
+        *(sys.executable, SCRIPT, "--spec", spec_file, "--seed", "3", "--init-from", start, "--data", *data),
         *("--state", f"state/{name}", "--output", output / "manifest.json"),
         *(part for flag, value in flags.items() for part in (f"--{flag}", str(value))),
     ]

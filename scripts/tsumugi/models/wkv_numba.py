@@ -5,9 +5,11 @@ Work is cut into (batch, block of channels), which are independent; time runs in
 """
 
 import os
+from functools import cache
 
 import numba
 import numpy as np
+import torch
 
 BLOCK = 16
 EMPTY = np.float32(-1e38)
@@ -16,15 +18,19 @@ _jit = numba.njit(parallel=True, cache=True, fastmath={"contract", "nsz", "arcp"
 
 def set_threads(threads: int) -> None:
     """Use as many threads as PyTorch does."""
+    compile_kernels()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS, os.cpu_count() or 1))
 
 
+@cache
 def compile_kernels() -> None:
     """Load the compiled code, or compile it the first time, so that no timed or measured step has to."""
+    threads = torch.get_num_threads()
     one, grid = np.zeros(1, np.float32), np.zeros((1, 1, 1), np.float32)
     forward(one, one, grid, grid, grid.copy())
     states = [np.zeros((1, 1), np.float32) for _ in range(2)]
     backward(one, one, grid, grid, grid, grid, *states, grid.copy(), grid.copy())
+    torch.set_num_threads(threads)  # Numba's first parallel region has set OpenMP's, and so PyTorch's, to all cores
 
 
 def forward(w, bonus, key, value, output) -> None:  # noqa: ANN001

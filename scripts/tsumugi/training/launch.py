@@ -1,4 +1,4 @@
-"""One process for each GPU: a command that was started alone starts itself again under ``torchrun``."""
+"""One process for each GPU, which share the cores: a command started alone starts itself again under ``torchrun``."""
 
 import os
 import sys
@@ -21,3 +21,15 @@ def spread(processes: int | None) -> None:
         # to save the state, where torchrun would give half of one.
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         os.execv(sys.executable, [sys.executable, *torchrun, "--shutdown-timeout=60", *sys.argv])
+
+
+def share_threads(threads: int | None) -> None:
+    """Let PyTorch use this process's part of ``threads``; None: of the cores that this machine gives us.
+
+    Without it every process would start as many threads as there are cores, and they would be in one another's way.
+    """
+    import torch
+
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if threads is not None or processes > 1:
+        torch.set_num_threads(max(1, (threads or len(os.sched_getaffinity(0))) // processes))

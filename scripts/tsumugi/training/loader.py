@@ -40,10 +40,8 @@ class Loader:
     def take(self, step: int, positions: range, micro_batches: tuple[int, ...]) -> Work:
         """The work of ``step``: ``positions`` of the global batch, cut into micro-steps of these many examples."""
         wanted = (step, positions, micro_batches)
-        if self._ahead is not None and self._ahead[0] == wanted:
-            work = self._ahead[1].result()
-        else:
-            work = self._make(*wanted)
+        known, future = self._ahead or (None, None)
+        work = future.result() if future is not None and known == wanted else self._make(*wanted)
         following = (step + 1, positions, micro_batches)
         self._ahead = (following, self._thread.submit(self._make, *following))
         return work

@@ -135,7 +135,9 @@ def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_larg
         _note(file, cached=str(path_of(request.folder, key)))
         return
     _note(file, key=asdict(key))
-    objective = build_objective(request.spec, request.data, tokenizer, decoder_start(model.config), request.seed)
+    objective = build_objective(
+        request.spec, request.data, tokenizer, decoder_start(model.config), request.seed, model.config
+    )
     examples = Examples(objective, request.seed)
     loss_scale = LossScale(scale=1.0) if precision == "fp16" else None  # nothing may overflow: no update, no moments
     engine = build_engine(world, model, request.spec["recipe"], loss_scale=loss_scale, **options)

@@ -26,6 +26,9 @@ class OtherRankFailed(SystemExit):
     """Another process met the error and prints it; this one leaves without a word, with status 1."""
 
 
+VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+
+
 @dataclass(frozen=True)
 class World:
     """This process among all of them.
@@ -127,10 +130,11 @@ def joined(device: torch.device) -> Iterator[World]:
     alone = "RANK" not in os.environ
     if alone:
         os.environ.update(ALONE)  # DeepSpeed reads these, and would look for MPI without them
-    rank, size, local_rank, local_size, node = (int(os.environ[name]) for name in ALONE_ORDER)
+    rank, size, local_rank, local_size, node = (int(os.environ[name]) for name in VARIABLES)
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    os.environ.setdefault("DS_ACCELERATOR", device.type)  # or DeepSpeed warns that it guesses, also where it is unused
     try:
         if size == 1:
             dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
@@ -145,6 +149,3 @@ def joined(device: torch.device) -> Iterator[World]:
         if alone:
             for name in ALONE:
                 os.environ.pop(name, None)
-
-
-ALONE_ORDER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")

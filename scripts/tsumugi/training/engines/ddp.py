@@ -36,7 +36,7 @@ class DDPEngine(Engine):
         self.optimizer = optimizer
         self.parallel: torch.nn.Module = module
         if world.size > 1:
-            self.parallel = DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+            self.parallel = DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
             self.parallel.register_comm_hook(None, self._sum_gradients)
 
     def _sum_gradients(self, _: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
