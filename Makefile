@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed-$(LOCK)
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test lint dag schema lock
+.PHONY: help demo test bench lint dag schema lock
 
 help:  ## show this list
 	@sed -nE 's/^([a-z]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ demo: $(INSTALLED)  ## run the default experiment and print where its report lie
 
 test: $(INSTALLED)  ## run the whole test suite
 	$(BIN)/python -m pytest
+
+bench: $(INSTALLED)  ## measure how fast training is, both sides of each ratio in one go (about ten minutes)
+	$(BIN)/python bench/run_all.py
 
 lint: $(INSTALLED)  ## check the style of Python and Snakemake files, and Snakemake's own lint
 	$(BIN)/ruff check

@@ -4,7 +4,8 @@
 
 Writes 2 GB of token files into a temporary folder (TMPDIR decides where). For each of the two sizes a fresh process
 opens them as training does, draws 3,000 windows of 1,024 tokens in the sampler's order, and looks at how its resident
-memory grew: pages of files (RssFile) and its own (RssAnon) in /proc/self/status, so it needs Linux. Prints one line.
+memory grew: pages of files (RssFile) and its own (RssAnon) in /proc/self/status, so it needs Linux. Prints the growth
+for 2 GB over the growth for 10 MB, where growth below 1 MB counts as 1 MB.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
+from results import Row, device_name, report
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter, index_path, token_path
 from tsumugi.training.sampler import Sampler
 from tsumugi.training.windows import Windows
@@ -29,6 +31,7 @@ SHARDS = (1, 200)
 VOCABULARY = 32_000
 WINDOWS, CONTEXT, BATCH = 3000, 1024, 30
 FLOOR = 1_000_000  # bytes; less is the allocator's noise, and makes no sensible ratio
+TARGET = 1.1  # independent of the corpus' size
 
 
 def write_shards(folder: Path, number: int) -> list[Path]:
@@ -72,7 +75,9 @@ def _draw_windows(prefixes: Sequence[Path], number: int) -> Windows:
 
 def main() -> None:
     """Write the files, measure both sizes, print."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="write the rows here too, as JSON")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tsumugi-data-memory-") as folder:
         prefixes = write_shards(Path(folder), max(SHARDS))
         spawn = multiprocessing.get_context("spawn")
@@ -81,11 +86,16 @@ def main() -> None:
             with spawn.Pool(1) as fresh:
                 grown.append(fresh.apply(growth, (prefixes[:number],)))
     small, large = grown
-    print(
-        f"data memory per rank: grows by {small / 1e6:.2f} MB for 10 MB of tokens, by {large / 1e6:.2f} MB for 2 GB "
-        f"({WINDOWS} windows of {CONTEXT}); ratio {max(FLOOR, large) / max(FLOOR, small):.2f} "
-        "(growth below 1 MB counts as 1 MB)"
+    row = Row(
+        "memory of a rank's data side",
+        f"+{large / 1e6:.2f} MB for 2 GB of tokens",
+        f"+{small / 1e6:.2f} MB for 10 MB of tokens",
+        max(FLOOR, large) / max(FLOOR, small),
+        TARGET,
+        False,
+        device_name(),
     )
+    report([row], args.output)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from tsumugi.training.engines.base import trained
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED
-from tsumugi.training.opening import decoder_start
 from tsumugi.training.planner import Communication, Member, Plan, StepCost
 from tsumugi.training.world import joined
 
@@ -41,7 +40,7 @@ def open_objective(folder, spec, model):
         data = [folder / "results/pairs/count/plain/words/manifest.json"]
     else:
         data = sorted((folder / "results/tokens/numbers/words").glob("*.json"))
-    return build_objective(spec, data, tokenizer, decoder_start(model.config), SEED, model.config)
+    return build_objective(spec, data, tokenizer, model.config, SEED)
 
 
 def open_model(folder, spec, adapter=None):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import T5Config
 from tsumugi.errors import TsumugiError
 from tsumugi.models import build_model
 from tsumugi.training.calibration import Calibration, Key, find, fit, load, make_key, save
@@ -147,7 +148,7 @@ def test_a_defect_is_no_lack_of_memory(trial):
 
 def test_batches_are_as_long_as_the_longest_examples(token_folder, training_specs, word_tokenizer):
     data = [token_folder / "results/pairs/count/plain/words/manifest.json"]
-    objective = build_objective(training_specs["tuned"], data, word_tokenizer, 0, 3)
+    objective = build_objective(training_specs["tuned"], data, word_tokenizer, T5Config(decoder_start_token_id=0), 3)
     examples = Examples(objective, 3)
     pairs = [objective.example(Draw(0, index, 0)) for index in range(objective.sizes[0])]
     (batch, _) = examples.worst_batches(3)

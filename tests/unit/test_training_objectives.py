@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, GPT2Config
+from transformers import BertConfig, GPT2Config, RwkvConfig, T5Config
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
@@ -16,6 +16,8 @@ from tsumugi.training.objectives.span_corruption import count_spans, noise_spans
 from tsumugi.training.sampler import Draw
 
 LENGTH = 40
+RWKV, BERT, T5 = RwkvConfig(), BertConfig(), T5Config(decoder_start_token_id=0)
+CONFIGS = {"rwkv": RWKV, "t5": T5, "bert": BERT}
 
 
 def corpora(folder):
@@ -24,7 +26,7 @@ def corpora(folder):
 
 @pytest.fixture
 def causal(token_folder, training_specs, word_tokenizer):
-    return build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, None, 1)
+    return build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, RWKV, 1)
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def span_spec(training_specs):
 
 @pytest.fixture
 def spans(token_folder, span_spec, word_tokenizer):
-    return build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 1)
+    return build_objective(span_spec, corpora(token_folder), word_tokenizer, T5, 1)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def masked_spec(training_specs):
 
 @pytest.fixture
 def masked(token_folder, masked_spec, word_tokenizer):
-    return build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 1)
+    return build_objective(masked_spec, corpora(token_folder), word_tokenizer, BERT, 1)
 
 
 def test_causal_windows_cover_the_stream_and_labels_run_one_ahead(causal):
@@ -89,8 +91,8 @@ def test_span_corruption_can_be_undone(spans):
 
 
 def test_noise_depends_on_seed_and_turn_but_not_on_anything_else(spans, token_folder, span_spec, word_tokenizer):
-    again = build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 1)
-    other = build_objective(span_spec, corpora(token_folder), word_tokenizer, 0, 2)
+    again = build_objective(span_spec, corpora(token_folder), word_tokenizer, T5, 1)
+    other = build_objective(span_spec, corpora(token_folder), word_tokenizer, T5, 2)
     turns = [[spans.example(Draw(0, i, turn)) for i in range(12)] for turn in (0, 1)]
     assert turns[0] == [again.example(Draw(0, i, 0)) for i in range(12)]
     assert turns[0] != turns[1]
@@ -102,13 +104,13 @@ def test_more_spans_than_sentinels_is_refused(token_folder, training_specs, word
     spec = training_specs["t5"]
     spec = spec | {"recipe": spec["recipe"] | {"context": 4000}}
     with pytest.raises(TsumugiError, match=r"there are 100 sentinels; lower recipe\.context"):
-        build_objective(spec, corpora(token_folder), word_tokenizer, 0, 1)
+        build_objective(spec, corpora(token_folder), word_tokenizer, T5, 1)
 
 
 @pytest.mark.parametrize("encoder_decoder", [False, True])
 def test_finetuning_has_its_loss_on_the_output_alone(token_folder, training_specs, word_tokenizer, encoder_decoder):
     manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
-    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, 0 if encoder_decoder else None, 1)
+    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, T5 if encoder_decoder else RWKV, 1)
     prompt, output = objective.train[0].tolist(), objective.train[1].tolist()
     example = objective.example(Draw(0, 0, 0))
     assert [label for label in example.labels if label != IGNORED] == output
@@ -123,19 +125,21 @@ def test_a_context_longer_than_the_corpus_is_refused(token_folder, training_spec
     spec = training_specs["rwkv"]
     spec = spec | {"recipe": spec["recipe"] | {"context": 100_000}}
     with pytest.raises(TsumugiError, match="holds fewer than 100001 tokens; lower the recipe's context"):
-        build_objective(spec, corpora(token_folder), word_tokenizer, None, 1)
+        build_objective(spec, corpora(token_folder), word_tokenizer, RWKV, 1)
 
 
 def test_an_objective_that_does_not_fit_the_model_is_refused(token_folder, training_specs, word_tokenizer):
     with pytest.raises(TsumugiError, match="the model is an encoder-decoder"):
-        build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, 0, 1)
+        build_objective(training_specs["rwkv"], corpora(token_folder), word_tokenizer, T5, 1)
     with pytest.raises(TsumugiError, match="the model has no encoder"):
-        build_objective(training_specs["t5"], corpora(token_folder), word_tokenizer, None, 1)
+        build_objective(training_specs["t5"], corpora(token_folder), word_tokenizer, RWKV, 1)
 
 
 def test_the_decoder_begins_with_the_models_own_start(token_folder, training_specs, word_tokenizer):
     manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
-    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, 5, 1)
+    objective = build_objective(
+        training_specs["tuned"], [manifest], word_tokenizer, T5Config(decoder_start_token_id=5), 1
+    )
     batch = objective.collate([objective.example(Draw(0, index, 0)) for index in range(3)])
     decoder = batch.model_inputs["decoder_input_ids"]
     assert (decoder[:, 0] == 5).all()
@@ -172,8 +176,8 @@ def test_masks_depend_on_seed_and_turn_but_not_on_anything_else(masked, token_fo
     def inputs(objective, turn):
         return [objective.example(Draw(0, index, turn)).inputs.tolist() for index in range(12)]
 
-    again = build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 1)
-    other = build_objective(masked_spec, corpora(token_folder), word_tokenizer, None, 2)
+    again = build_objective(masked_spec, corpora(token_folder), word_tokenizer, BERT, 1)
+    other = build_objective(masked_spec, corpora(token_folder), word_tokenizer, BERT, 2)
     assert inputs(masked, 0) == inputs(again, 0)
     assert inputs(masked, 0) != inputs(masked, 1)
     assert inputs(masked, 0) != inputs(other, 0)
@@ -184,14 +188,14 @@ def test_masks_depend_on_seed_and_turn_but_not_on_anything_else(masked, token_fo
 def test_masked_windows_stand_between_cls_and_sep(token_folder, masked_spec, word_tokenizer):
     framed = copy.deepcopy(word_tokenizer)
     framed.cls_token, framed.sep_token = "[CLS]", "[SEP]"
-    objective = build_objective(masked_spec, corpora(token_folder), framed, None, 1)
+    objective = build_objective(masked_spec, corpora(token_folder), framed, BERT, 1)
     example = objective.example(Draw(0, 3, 0))
     assert len(example.inputs) == LENGTH
     assert (example.inputs[0], example.inputs[-1]) == (framed.cls_token_id, framed.sep_token_id) == (4, 5)
     assert example.labels[0] == example.labels[-1] == IGNORED
     short = masked_spec | {"recipe": masked_spec["recipe"] | {"context": 2}}
     with pytest.raises(TsumugiError, match=r"recipe\.context is 2, which \[CLS\] and \[SEP\] fill"):
-        build_objective(short, corpora(token_folder), framed, None, 1)
+        build_objective(short, corpora(token_folder), framed, BERT, 1)
 
 
 def test_masked_batches_say_where_they_are_padded(masked):
@@ -206,19 +210,21 @@ def test_masking_needs_a_mask_token(token_folder, masked_spec, word_tokenizer):
     without = copy.deepcopy(word_tokenizer)
     without.mask_token = None
     with pytest.raises(TsumugiError, match="the tokenizer has no mask token; set mask_token"):
-        build_objective(masked_spec, corpora(token_folder), without, None, 1)
+        build_objective(masked_spec, corpora(token_folder), without, BERT, 1)
 
 
 def test_a_model_that_cannot_do_it_is_refused(token_folder, training_specs, masked_spec, word_tokenizer):
-    def refused(spec, config, start=None):
+    def refused(spec, config):
         with pytest.raises(TsumugiError) as error:
-            build_objective(spec, corpora(token_folder), word_tokenizer, start, 1, config)
+            build_objective(spec, corpora(token_folder), word_tokenizer, config, 1)
         return str(error.value)
 
     assert "needs an encoder such as BERT, and the model is a gpt2" in refused(masked_spec, GPT2Config())
     assert "an encoder that sees every token" in refused(training_specs["rwkv"], BertConfig())
     assert "40 tokens are more than the 32" in refused(masked_spec, BertConfig(max_position_embeddings=32))
-    assert "is an encoder-decoder" in refused(masked_spec, None, start=0)
+    assert "is an encoder-decoder" in refused(training_specs["rwkv"], T5)
+    assert "the model is a t5" in refused(masked_spec, T5)
+    assert "has no decoder_start_token_id" in refused(training_specs["t5"], T5Config())
 
 
 def write_tokens(folder, vocab_size, train, dev):
@@ -241,7 +247,7 @@ def test_an_id_beyond_the_vocabulary_names_file_id_and_position(
 ):
     rows = [[110] * 50, [*[111] * 7, 777, *[111] * 40]]
     data = write_tokens(tmp_path, vocab_size, rows, [])
-    objective = build_objective(training_specs[name], data, word_tokenizer, 0 if name == "t5" else None, 1)
+    objective = build_objective(training_specs[name], data, word_tokenizer, CONFIGS[name], 1)
     objective.example(Draw(0, 0, 0))
     with pytest.raises(TsumugiError, match=r"00000\.bin: the token at position 57 has the id 777, .* has 200 ids"):
         objective.example(Draw(0, 3, 0))
@@ -250,7 +256,7 @@ def test_an_id_beyond_the_vocabulary_names_file_id_and_position(
 def test_ids_of_pairs_are_checked_against_the_models_vocabulary_too(token_folder, training_specs, word_tokenizer):
     manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
     small = GPT2Config(vocab_size=108)  # fewer than the tokenizer has
-    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1, small)
+    objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, small, 1)
     with pytest.raises(TsumugiError, match=r"words/train\.bin: the token at position \d+ has the id .* has 108 ids"):
         for index in range(objective.sizes[0]):
             objective.example(Draw(0, index, 0))
@@ -258,14 +264,13 @@ def test_ids_of_pairs_are_checked_against_the_models_vocabulary_too(token_folder
 
 @pytest.mark.parametrize("name", ["rwkv", "t5", "bert"])
 def test_an_empty_dev_split_is_allowed_and_an_empty_train_split_is_not(tmp_path, training_specs, word_tokenizer, name):
-    start = 0 if name == "t5" else None
     data = write_tokens(tmp_path, 200, [[110] * 50], [])
-    objective = build_objective(training_specs[name], data, word_tokenizer, start, 1)
+    objective = build_objective(training_specs[name], data, word_tokenizer, CONFIGS[name], 1)
     assert (objective.sizes, objective.dev_size) == ([3], 0)
     assert objective.dev_bytes_per_token is None
     data = write_tokens(tmp_path / "other", 200, [], [[110] * 50])
     with pytest.raises(TsumugiError, match="the train split of numbers holds fewer than 17 tokens"):
-        build_objective(training_specs[name], data, word_tokenizer, start, 1)
+        build_objective(training_specs[name], data, word_tokenizer, CONFIGS[name], 1)
 
 
 def test_pairs_may_lack_a_dev_split_but_no_train_split(tmp_path, training_specs, word_tokenizer):
@@ -278,7 +283,7 @@ def test_pairs_may_lack_a_dev_split_but_no_train_split(tmp_path, training_specs,
     write_manifest(manifest, kind="encode_pairs", spec={})
     write("train", 2)
     write("dev", 0)
-    assert build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1).dev_size == 0
+    assert build_objective(training_specs["tuned"], [manifest], word_tokenizer, RWKV, 1).dev_size == 0
     write("train", 0)
     with pytest.raises(TsumugiError, match=r"train\.bin: there are no pairs to train on"):
-        build_objective(training_specs["tuned"], [manifest], word_tokenizer, None, 1)
+        build_objective(training_specs["tuned"], [manifest], word_tokenizer, RWKV, 1)

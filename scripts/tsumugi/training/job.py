@@ -23,7 +23,7 @@ from tsumugi.training.loop import Trainer
 from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Objective
-from tsumugi.training.opening import Start, decoder_start, parameter_counts, set_up_for_training
+from tsumugi.training.opening import Start, parameter_counts, set_up_for_training
 from tsumugi.training.placement import (
     Wishes,
     calibration_here,
@@ -115,6 +115,7 @@ def train(job: Job) -> None:
 
 
 def _open(job: Job, device: torch.device, local_rank: int, local_size: int) -> Opened:
+    job.wishes.check()
     micro_batch = micro_batch_here(job.wishes, local_rank, local_size)
     kind, of_inventory = kind_here(job.wishes, device, job.run)
     precision = own_precision(job.spec["recipe"]["precision"], device)
@@ -128,7 +129,7 @@ def _open(job: Job, device: torch.device, local_rank: int, local_size: int) -> O
     return Opened(
         start=start,
         model=model,
-        objective=build_objective(job.spec, job.data, tokenizer, decoder_start(model.config), job.seed, model.config),
+        objective=build_objective(job.spec, job.data, tokenizer, model.config, job.seed),
         state=job.state / checkpoint.fingerprint(job.spec, job.seed, inputs),
         memory=memory,
         precision=precision,
@@ -197,15 +198,20 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
 
 
 def _explained(problem: Exception, world: World, kind: str) -> Exception:
-    """What to do when memory ran out; any other problem as it is."""
-    if not is_out_of_memory(problem):
-        return problem
+    """What to do when memory ran out or another rank is gone; any other problem as it is."""
     reason = str(problem).partition("\n")[0]
-    return TsumugiError(
-        f"rank {world.rank} ({kind}): out of memory ({reason}); the last checkpoint is kept. Lower the micro-batch of "
-        "this kind, let scripts/calibrate_model.py find the largest that fits, or use --gradient-checkpointing, a "
-        "higher --zero-stage or --offload cpu"
-    )
+    if is_out_of_memory(problem):
+        return TsumugiError(
+            f"rank {world.rank} ({kind}): out of memory ({reason}); the last checkpoint is kept. Lower the micro-batch "
+            "of this kind, let scripts/calibrate_model.py find the largest that fits, or use --gradient-checkpointing, "
+            "a higher --zero-stage or --offload cpu"
+        )
+    if isinstance(problem, torch.distributed.DistError) or "gloo" in reason:
+        return TsumugiError(
+            f"rank {world.rank}: another rank is gone ({reason}); its own output says why. The last checkpoint is "
+            "kept: run the same job again to go on"
+        )
+    return problem
 
 
 def _results(trainer: Trainer, counts: tuple[int, int]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
-"""One process for each GPU, which share the cores: a command started alone starts itself again under ``torchrun``."""
+"""One process for each GPU, which share the cores: a command started alone becomes the launcher of several."""
 
 import os
+import signal
 import sys
+import uuid
+
+SHUTDOWN_SECONDS = "60"  # for saving the state after a signal, where torchrun would give half of it
 
 
 def spread(processes: int | None) -> None:
-    """Replace this process by ``torchrun`` with ``processes`` processes of the same command on this machine.
+    """Run this command in ``processes`` processes on this machine, and leave with their status.
 
     Does nothing in a process that ``torchrun`` has started, nor for one process. None: one process for each GPU, or a
     single one without GPUs.
@@ -17,10 +21,39 @@ def spread(processes: int | None) -> None:
 
         processes = max(1, torch.cuda.device_count())
     if processes > 1:
-        # The process id stays the same, so whoever started it can still stop it; torchrun passes signals on. A minute
-        # to save the state, where torchrun would give half of one.
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        os.execv(sys.executable, [sys.executable, *torchrun, "--shutdown-timeout=60", *sys.argv])
+        raise SystemExit(_launch(processes))
+
+
+def _launch(processes: int) -> int:
+    """What ``torchrun --standalone`` does, without its traceback under the error that a process has printed."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,  # a retry goes on from the checkpoint, and who started us decides about it
+    )
+    try:
+        elastic_launch(config, sys.executable)(*sys.argv)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:  # a killed process prints nothing itself
+            print(
+                f"error: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}, and the others with it; "
+                "the last checkpoint is kept: run the same job again to go on",
+                file=sys.stderr,
+            )
+        return 1
+    except SignalException as error:
+        return 128 + error.sigval
+    return 0
 
 
 def share_threads(threads: int | None) -> None:

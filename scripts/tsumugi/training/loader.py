@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tsumugi.training.objectives.base import IGNORED, Batch, Objective
+from tsumugi.training.objectives.base import IGNORED, Batch, Example, Objective
 from tsumugi.training.sampler import Sampler
+
+DUMMY_TOKENS = 2
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Loader:
         )
 
     def dummy(self, number: int = 0) -> Batch:
-        """A micro-batch of weight zero, for a rank that has to take part without an example of its own."""
-        batch = self.objective.collate([self.objective.example(self.sampler.draw(number))])
+        """A micro-batch of weight zero and little cost, for a rank that takes part without an example of its own."""
+        example = self.objective.example(self.sampler.draw(number))
+        batch = self.objective.collate([Example(example.inputs[:DUMMY_TOKENS], example.labels[:DUMMY_TOKENS])])
         return replace(batch, labels=torch.full_like(batch.labels, IGNORED))

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance.memory import MemoryMeter
@@ -25,6 +24,7 @@ from tsumugi.training.engines import build_engine
 from tsumugi.training.interruption import StopRequest
 from tsumugi.training.loader import Loader
 from tsumugi.training.loss_scale import LossScale
+from tsumugi.training.losses import token_losses
 from tsumugi.training.metrics import Display, MetricsLog
 from tsumugi.training.objectives.base import IGNORED, Batch, Objective
 from tsumugi.training.permutation import mix, permute
@@ -212,9 +212,7 @@ class Trainer:
     def _token_losses(self, batch: Batch) -> torch.Tensor:
         """Sum of the cross-entropies of all predicted tokens, in nats."""
         batch = batch.to(self.world.device)
-        logits = self.engine.forward(**batch.model_inputs).logits
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1)
-        return cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORED, reduction="sum")
+        return token_losses(self.engine.forward(**batch.model_inputs).logits, batch.labels)
 
     @torch.no_grad()
     def evaluate(self) -> float | None:

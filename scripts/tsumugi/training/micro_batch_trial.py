@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from tsumugi.errors import TsumugiError
 from tsumugi.training.calibration import find, make_key, path_of
 from tsumugi.training.engines import Engine, build_engine
 from tsumugi.training.loss_scale import LossScale
+from tsumugi.training.losses import token_losses
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED, Batch, Example, Objective
-from tsumugi.training.opening import Start, decoder_start, set_up_for_training
+from tsumugi.training.opening import Start, set_up_for_training
 from tsumugi.training.precision import own_precision, pick_device
 from tsumugi.training.sampler import Sampler
 from tsumugi.training.world import OtherRankFailed, World, joined, place
@@ -135,9 +135,7 @@ def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_larg
         _note(file, cached=str(path_of(request.folder, key)))
         return
     _note(file, key=asdict(key))
-    objective = build_objective(
-        request.spec, request.data, tokenizer, decoder_start(model.config), request.seed, model.config
-    )
+    objective = build_objective(request.spec, request.data, tokenizer, model.config, request.seed)
     examples = Examples(objective, request.seed)
     loss_scale = LossScale(scale=1.0) if precision == "fp16" else None  # nothing may overflow: no update, no moments
     engine = build_engine(world, model, request.spec["recipe"], loss_scale=loss_scale, **options)
@@ -196,8 +194,10 @@ def _step(engine: Engine, batches: Sequence[Batch], clip: float | None) -> tuple
     engine.begin_step()
     for number, batch in enumerate(batches):
         last = number == len(batches) - 1
+        batch = batch.to(engine.world.device)
         with engine.accumulating(last):
-            engine.backward(_token_losses(engine, batch) / predicted / engine.world.size, last)
+            loss = token_losses(engine.forward(**batch.model_inputs).logits, batch.labels)
+            engine.backward(loss / predicted / engine.world.size, last)
     computed = _now(engine)
     busy = None if engine.lockstep else engine.busy_seconds()  # DDP: without the wait for the others
     norm = engine.update(0.0, clip)
@@ -206,14 +206,6 @@ def _step(engine: Engine, batches: Sequence[Batch], clip: float | None) -> tuple
             f"the gradient's norm of a trial step is {norm}; look at the data, and at what the run starts from"
         )
     return (busy or computed - begun) / len(batches), _now(engine) - computed
-
-
-def _token_losses(engine: Engine, batch: Batch) -> torch.Tensor:
-    """Sum of the cross-entropies of all predicted tokens, with the memory that it takes in training."""
-    batch = batch.to(engine.world.device)
-    logits = engine.forward(**batch.model_inputs).logits
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, 1)
-    return cross_entropy(logits, batch.labels.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def _now(engine: Engine) -> float:

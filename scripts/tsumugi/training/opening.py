@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from tsumugi.errors import TsumugiError
 from tsumugi.models import build_model, load_pretrained, warm_up, warm_up_architecture
 from tsumugi.provenance import read_manifest
 from tsumugi.training.permutation import mix
@@ -57,19 +56,6 @@ class Start:
 
             model = add_adapter(model, self.spec["adapter"], self.source)
         return model, tokenizer
-
-
-def decoder_start(config: PretrainedConfig) -> int | None:
-    """The id that a decoder begins with; None for a model that is not an encoder-decoder.
-
-    Raises:
-        TsumugiError: an encoder-decoder's config does not say.
-    """
-    if not config.is_encoder_decoder:
-        return None
-    if config.decoder_start_token_id is None:
-        raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
-    return config.decoder_start_token_id
 
 
 def set_up_for_training(model: PreTrainedModel, gradient_checkpointing: bool) -> None:

@@ -39,6 +39,15 @@ class Wishes:
     offload: bool = False
     gradient_checkpointing: bool = False
 
+    def check(self) -> None:
+        """Refuse wishes that exclude one another.
+
+        Raises:
+            TsumugiError: offloading was asked for together with stage 0.
+        """
+        if self.zero_stage == 0 and self.offload:
+            raise TsumugiError("--offload cpu needs --zero-stage 1, 2, 3 or auto: stage 0 leaves all to PyTorch")
+
 
 def micro_batch_here(wishes: Wishes, local_rank: int, local_size: int) -> int | None:
     """What ``--micro-batch`` says for this process.

@@ -7,11 +7,12 @@ counts of the others, in a thread of its own.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -22,7 +23,10 @@ LOST_SECONDS = 25.0
 
 @contextmanager
 def watched(rank: int, size: int) -> Iterator[None]:
-    """Within the block, end this process with status 1 when one of the others has not been heard of for a while."""
+    """Within the block, end this process with status 1 when one of the others has not been heard of for a while.
+
+    A process of this machine that stands still is killed, for it cannot leave by itself.
+    """
     if size == 1:
         yield
         return
@@ -46,21 +50,30 @@ def _watch(rank: int, size: int, over: threading.Event) -> None:
             timeout=timedelta(seconds=LOST_SECONDS),
         )
         keys = [f"tsumugi/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{number}" for number in range(size)]
-        counts, heard, beat = [b""] * size, [time.monotonic()] * size, 0
+        signs, heard, beat = [""] * size, [time.monotonic()] * size, 0
+        machine = os.environ["GROUP_RANK"]
         while not over.wait(BEAT_SECONDS):
             beat += 1
-            store.set(keys[rank], str(beat))
+            store.set(keys[rank], f"{machine} {os.getpid()} {beat}")
             now = time.monotonic()
             for other in range(size):
-                count = store.get(keys[other]) if store.check([keys[other]]) else b""
-                if count != counts[other]:
-                    counts[other], heard[other] = count, now
+                sign = store.get(keys[other]).decode() if store.check([keys[other]]) else ""
+                if sign != signs[other]:
+                    signs[other], heard[other] = sign, now
             silent = [other for other in range(size) if now - heard[other] > LOST_SECONDS]
             if silent:
+                _end(signs[silent[0]], machine)
                 _leave(rank, f"nothing was heard of rank {silent[0]} for {LOST_SECONDS:.0f} s")
     except RuntimeError as error:  # the store went away, and rank 0's node with it
         if not over.is_set():
             _leave(rank, f"the connection to rank 0's node is lost ({str(error).splitlines()[0]})")
+
+
+def _end(sign: str, machine: str) -> None:
+    where, process, _ = sign.split() if sign else ("", "", "")
+    if where == machine:
+        with suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
 
 
 def _leave(rank: int, reason: str) -> None:

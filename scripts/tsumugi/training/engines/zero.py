@@ -15,6 +15,8 @@ from tsumugi.training.engines.base import MOMENTS, Engine, Read, trained
 from tsumugi.training.loss_scale import LossScale
 from tsumugi.training.world import World
 
+LARGEST_BUCKET = 50_000_000  # elements of fp32, 200 MB
+
 
 class ZeroEngine(Engine):
     """A model whose optimizer states (1), gradients too (2), or weights too (3) are spread over the ranks."""
@@ -36,7 +38,10 @@ class ZeroEngine(Engine):
         deepspeed = _import_deepspeed()
         self.stage = stage
         self.deepspeed, _, _, _ = deepspeed.initialize(
-            model=module, optimizer=optimizer, config=_config(stage, offload, clip), dist_init_required=False
+            model=module,
+            optimizer=optimizer,
+            config=_config(stage, offload, clip, sum(parameter.numel() for _, parameter in trained(module))),
+            dist_init_required=False,
         )
         super().__init__(world, self.deepspeed.module, precision, loss_scale)
         self.zero = self.deepspeed.optimizer
@@ -123,8 +128,10 @@ class ZeroEngine(Engine):
         part.data.copy_(whole.narrow(0, part.numel() * self.world.rank, part.numel()))
 
 
-def _config(stage: int, offload: bool, clip: float | None) -> dict[str, Any]:
-    zero: dict[str, Any] = {"stage": stage}
+def _config(stage: int, offload: bool, clip: float | None, trainable: int) -> dict[str, Any]:
+    # Buckets are allocated whole; DeepSpeed's, of 500 million elements, would take 2 GB for any model.
+    bucket = min(LARGEST_BUCKET, trainable)
+    zero: dict[str, Any] = {"stage": stage, "reduce_bucket_size": bucket, "allgather_bucket_size": bucket}
     if offload:
         zero["offload_optimizer"] = {"device": "cpu"}
         if stage == 3:

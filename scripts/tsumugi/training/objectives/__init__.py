@@ -26,22 +26,20 @@ def build_objective(
     spec: Mapping[str, Any],
     data: Sequence[Path],
     tokenizer: PreTrainedTokenizerBase,
-    decoder_start: int | None,
+    config: PretrainedConfig,
     seed: int,
-    config: PretrainedConfig | None = None,
 ) -> Objective:
     """The objective of a run's spec, over the token files that the manifests ``data`` stand beside.
 
-    ``decoder_start`` is the id that an encoder-decoder's decoder begins with; None for a model of one stack. With the
-    model's ``config`` it is also checked that the model can do what is asked, and knows every id of the data.
+    Args:
+        config: of the model that is trained.
 
     Raises:
         TsumugiError: model, tokenizer or data do not fit the objective.
     """
     kind = spec["objective"]["kind"]
-    if config is not None:
-        _check_model(kind, spec["recipe"]["context"], config)
-    return OBJECTIVES[kind](spec, data, tokenizer, decoder_start, seed, config)
+    _check_model(kind, spec["recipe"]["context"], config)
+    return OBJECTIVES[kind](spec, data, tokenizer, config, seed)
 
 
 def _check_model(kind: str, context: int, config: PretrainedConfig) -> None:

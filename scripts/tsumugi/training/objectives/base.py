@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from tsumugi.errors import TsumugiError
 from tsumugi.training.sampler import Draw
 
 IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Transformers
@@ -59,14 +60,15 @@ class Objective(ABC):
         spec: Mapping[str, Any],
         data: Sequence[Path],
         tokenizer: PreTrainedTokenizerBase,
-        decoder_start: int | None,
+        config: PretrainedConfig,
         seed: int,
-        config: PretrainedConfig | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.vocab_size = min(len(tokenizer), getattr(config, "vocab_size", len(tokenizer)))
-        self.decoder_start = decoder_start
-        self.is_encoder_decoder = decoder_start is not None
+        self.vocab_size = min(len(tokenizer), config.vocab_size)
+        self.is_encoder_decoder = bool(config.is_encoder_decoder)
+        self.decoder_start = getattr(config, "decoder_start_token_id", None)
+        if self.is_encoder_decoder and self.decoder_start is None:
+            raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
         self.seed = seed
         self.open(spec, data)
 

@@ -23,8 +23,6 @@ class MaskedLM(WindowedObjective):
 
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
         """Open the token files of every corpus, and look up the tokens that masking needs."""
-        if self.is_encoder_decoder:
-            raise TsumugiError("objective masked_lm: the model is an encoder-decoder; use span_corruption or sft")
         if self.tokenizer.mask_token_id is None:
             raise TsumugiError(
                 "objective masked_lm: the tokenizer has no mask token; set mask_token in tokenizer_config.json, or use "
