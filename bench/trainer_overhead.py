@@ -175,6 +175,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=40, help=f"pairs of blocks of {BLOCK} steps (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the rows here too, as JSON")
     args = parser.parse_args()
+    if args.blocks < 1:
+        parser.error("--blocks must be at least 1")
     report(measure(args.blocks), args.output)
 
 

@@ -14,7 +14,7 @@ GPT-2 on random tokens, in blocks of steps that take turns:
   alone, the machine loses where two processes share its memory, and no plan can win back.
 
 Prints the medians of the steps' times as examples a second, and the ratios: balanced over equal (at best
-``2 * (1 + 1 / slow) / (2 / slow) / 2``, which is 1.5 for 2) and balanced over the sum of the ranks alone (at best 1).
+``(slow + 1) / 2``) and balanced over the sum of the ranks alone (at best 1).
 """
 
 import argparse
@@ -42,7 +42,7 @@ from workload import Workload, write_tokens
 
 # Computing has to dwarf what a step takes besides, which grows with the parameters but not with the examples. Shares
 # of ranks 2 : 1 come out even, and one example more or less is little.
-WORKLOAD = Workload(width=128, layers=4, heads=2, context=128, global_batch=48, micro_batch=8)
+WORKLOAD = Workload(width=128, layers=4, heads=2, context=128, global_batch=96, micro_batch=16)
 SLOW_RANK = 1
 STEPS = 5  # of a block; of the ranks by themselves fewer, for they take longer
 STEPS_ALONE = 2
@@ -195,9 +195,11 @@ def main() -> None:
     """Start the ranks; on them, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slow", type=int, default=2, help="how many times as slow rank 1 computes (%(default)s)")
-    parser.add_argument("--blocks", type=int, default=8, help="how often the sides take turns (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=6, help="how often the sides take turns (%(default)s)")
     parser.add_argument("--output", type=Path, help="write the rows here too, as JSON")
     args = parser.parse_args()
+    if args.slow < 1 or args.blocks < 1:
+        parser.error("--slow and --blocks must be at least 1")
     os.environ["OMP_NUM_THREADS"] = "1"
     spread(2)
     torch.set_num_threads(1)

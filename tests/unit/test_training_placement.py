@@ -39,7 +39,7 @@ def test_offloading_needs_a_zero_stage():
 
 
 def test_states_take_16_bytes_a_parameter_and_each_stage_spreads_more_of_them():
-    """Rajbhandari et al., 2020, section 3.1 and figure 1, for fp32: 4 for the weight, 4 for its gradient, 8 for Adam."""
+    """Rajbhandari et al., 2020, section 3.1, for fp32: 4 for the weight, 4 for its gradient, 8 for Adam."""
     assert state_bytes(0, 1000, 1000, 4) == 16_000
     assert [state_bytes(stage, 1000, 1000, 4) for stage in (1, 2, 3)] == [10_000, 7_000, 4_000]
     assert state_bytes(0, 1000, 10, 4) == 4_120, "frozen weights have neither gradients nor moments"

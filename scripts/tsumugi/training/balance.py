@@ -5,16 +5,42 @@ The plan decides who computes which part of a batch, never what the batch is, so
 
 import statistics
 import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
-from tsumugi.training.planner import Communication, Plan, better_plan, rescale
+from tsumugi.training.planner import Communication, Member, Plan, StepCost, better_plan, rescale
 from tsumugi.training.world import World
 
-WINDOW = 20  # steps whose medians are compared
+WINDOW, LONGEST_WINDOW = 20, 160  # steps whose medians are compared; more of them while plans keep changing
+REMEMBERED = 4  # windows that a rank's costs are fitted to
 PROBE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One window on one rank: micro-steps and examples of a step, and the seconds that it computed."""
+
+    micro_steps: int
+    examples: int
+    seconds: float
+
+
+def fit_cost(seen: Sequence[Observation]) -> StepCost:
+    """Fixed and per-example seconds by least squares, neither below 0; the smallest such where one plan was seen."""
+    shares = np.array([(one.micro_steps, one.examples) for one in seen], dtype=np.float64)
+    seconds = np.array([one.seconds for one in seen])
+    fixed, per_example = np.linalg.lstsq(shares, seconds, rcond=None)[0]
+    if fixed < 0 or per_example < 0:  # one of the two explains it best
+        kept = 1 if fixed < 0 else 0
+        alone = shares[:, kept] @ seconds / (shares[:, kept] @ shares[:, kept])
+        fixed, per_example = (0.0, alone) if kept else (alone, 0.0)
+    return StepCost(float(fixed), float(per_example), seconds=True)
 
 
 class Balance:
@@ -31,6 +57,9 @@ class Balance:
         self.world = world
         self.plan = plan
         self.replans = 0
+        self._calibrated = plan.in_seconds
+        self._seen: list[deque[Observation]] = [deque(maxlen=REMEMBERED) for _ in range(world.size)]
+        self._window = WINDOW
         self._busy: list[float | None] = []
         self._seconds: list[float] = []
         self.measured_step: float | None = None
@@ -43,9 +72,11 @@ class Balance:
         """
         self._busy.append(busy)
         self._seconds.append(seconds)
-        if len(self._seconds) < WINDOW:
+        if len(self._seconds) < self._window:
             return False
-        return self._compare()
+        replanned = self._compare()
+        self._window = min(2 * self._window, LONGEST_WINDOW) if replanned else max(self._window // 2, WINDOW)
+        return replanned
 
     def _compare(self) -> bool:
         step = statistics.median(self._seconds)
@@ -63,12 +94,25 @@ class Balance:
             waited = self.plan.communication_seconds + self.plan.update_seconds
             computing = max(step - waited, step / 2)
             everyone = [one * computing / max(everyone) for one in everyone]
-        replanned = better_plan(self.plan, rescale(self.plan.members, everyone, self.plan))
+        replanned = better_plan(self.plan, rescale(self._members(everyone), everyone, self.plan))
         if replanned is None:
             return False
         self.plan = replanned
         self.replans += 1
         return True
+
+    def _members(self, busy: list[float]) -> tuple[Member, ...]:
+        """The ranks with what is known of their costs: calibrated, or fitted to what was seen under several plans.
+
+        Without the fit a rank with a small share would look slow, for its fixed costs, and be given less and less.
+        """
+        for sizes, seen, seconds in zip(self.plan.micro_batches, self._seen, busy, strict=True):
+            seen.append(Observation(len(sizes), sum(sizes), seconds))
+        if self._calibrated:
+            return self.plan.members
+        return tuple(
+            replace(member, cost=fit_cost(seen)) for member, seen in zip(self.plan.members, self._seen, strict=True)
+        )
 
     def as_record(self) -> dict[str, Any]:
         """The last plan, with what was measured under it beside what it predicted, for a manifest."""
