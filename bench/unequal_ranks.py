@@ -98,7 +98,6 @@ class Sides:
                 nothing = Communication(0.0, per_micro_step=False)
                 plan = make_plan([member], WORKLOAD.global_batch, lockstep=False, communication=nothing)
             made = WORKLOAD.trainer(world, model, data, recipe, plan, folder / f"{name}{self.world.rank}")
-            made._saved_at = time.monotonic()  # as run() begins, of which the blocks are pieces
             return made
 
         self.equal, self.balanced = trainer("equal", world), trainer("balanced", world)

@@ -43,10 +43,11 @@ class Loader:
         """The work of ``step``: ``positions`` of the global batch, cut into micro-steps of these many examples."""
         wanted = (step, positions, micro_batches)
         known, future = self._ahead or (None, None)
-        work = future.result() if future is not None and known == wanted else self._make(*wanted)
-        following = (step + 1, positions, micro_batches)
-        self._ahead = (following, self._thread.submit(self._make, *following))
-        return work
+        return future.result() if future is not None and known == wanted else self._make(*wanted)
+
+    def prepare(self, step: int, positions: range, micro_batches: tuple[int, ...]) -> None:
+        """Make the work of ``step`` in a thread; best begun where the main thread leaves Python, or they take turns."""
+        self._ahead = (step, positions, micro_batches), self._thread.submit(self._make, step, positions, micro_batches)
 
     def close(self) -> None:
         """Let go of the thread."""

@@ -86,6 +86,7 @@ class Trainer:
             "loss": [0.0, 0],  # since the last logged line: sum, and tokens
             "memory": {},
         }
+        self._saved_at = time.monotonic()
         self._start_engine()
 
     def _start_engine(self) -> None:
@@ -166,19 +167,21 @@ class Trainer:
             The sum of token losses, how many tokens were predicted and read, and whether any rank wants to stop, or
             rank 0 to save.
         """
-        self.engine.module.train()
-        plan, rank = self.balance.plan, self.world.rank
-        work = self.loader.take(step, plan.slice(rank), plan.micro_batches[rank])
+        if not self.engine.module.training:
+            self.engine.module.train()
+        share = self.balance.plan.slice(self.world.rank), self.balance.plan.micro_batches[self.world.rank]
+        work = self.loader.take(step, *share)
         counts = torch.tensor([work.predicted, work.tokens], device=self.world.device)
         counting = self.world.start_sum(counts)
         self.engine.begin_step()
         total = torch.zeros((), dtype=torch.float64, device=self.world.device)
         for number, (batch, position) in enumerate(zip(work.batches, work.positions, strict=True)):
             last = number == len(work.batches) - 1
-            # Dropout's masks: a function of step and place in the batch, so there is no RNG state to keep.
-            torch.manual_seed(mix(self.seed, step, position) >> 1)
+            self._seed_dropout(step, position)
             with self.engine.accumulating(last):
                 loss = self._token_losses(batch)
+                if last:
+                    self.loader.prepare(step + 1, *share)
                 if counting is not None:
                     counting.wait()
                 self.engine.backward(loss / counts[0].clamp(min=1), last)
@@ -208,6 +211,13 @@ class Trainer:
             f"step {step}: the loss is {loss}, the gradient's norm {norm}; the last good state is kept in "
             f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
         )
+
+    def _seed_dropout(self, step: int, position: int) -> None:
+        """Dropout's masks are a function of step and place in the batch, so there is no RNG state to keep."""
+        generator = torch.default_generator  # torch.manual_seed would ask every kind of device that there may be
+        if self.world.device.type == "cuda":
+            generator = torch.cuda.default_generators[self.world.device.index]
+        generator.manual_seed(mix(self.seed, step, position) >> 1)
 
     def _token_losses(self, batch: Batch) -> torch.Tensor:
         """Sum of the cross-entropies of all predicted tokens, in nats."""

@@ -63,7 +63,7 @@ def permute_many(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
     indices = positions.astype(np.uint64)
     walking = np.arange(len(indices))  # those that have not landed inside yet
     values = indices
-    while len(walking):
+    while len(walking) >= FEW:
         left, right = values >> half, values & low
         for state in states:
             left, right = right, left ^ (_absorb_many(state, right) & low)
@@ -71,7 +71,10 @@ def permute_many(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
         indices[walking] = values
         outside = values >= size
         walking, values = walking[outside], values[outside]
-    return indices.astype(np.int64)
+    found = indices.astype(np.int64)
+    if len(walking):  # the few that have not landed yet walk on by themselves
+        found[walking] = [permute(value, size, *key) for value in values.tolist()]
+    return found
 
 
 def _absorb_many(state: np.uint64, values: np.ndarray) -> np.ndarray:
