@@ -1,9 +1,15 @@
 """The README is kept in step with the code."""
 
+import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
+import torch
 from conftest import ROOT, snakemake
+from safetensors.torch import load_file
+from tsumugi.provenance import read_manifest
 from tsumugi.reporting.dot import parse_dot, without_implied_arrows
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,7 +27,7 @@ def test_the_rule_graph_in_the_readme_is_the_workflows(finished):
 
 def test_every_file_that_the_readme_names_is_there():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    folders = {str(parent) for path in tracked for parent in __import__("pathlib").Path(path).parents}
+    folders = {str(parent) for path in tracked for parent in Path(path).parents}
     for path in re.findall(r"`((?:scripts|rules|experiments|profiles|envs|tests)/[\w./-]*)`", README):
         assert path.rstrip("/") in {*tracked, *folders}, path
 
@@ -30,3 +36,23 @@ def test_every_make_target_in_the_readme_exists():
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     named = set(re.findall(r"^ *make ([a-z]+)", README, re.M))
     assert named and named <= targets
+
+
+def test_the_two_agents_of_the_readme_train_one_model(copy):
+    """Copied and run as written, with the names of the tests' experiment in place of the default one's."""
+    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", README, re.S) if "torchrun" in text)
+    names = {"debian-docs": "notes", "ja-8k": "small", "seed42": "seed1", "--seed 42": "--seed 1"}
+    for ours, theirs in names.items():
+        block = block.replace(ours, theirs)
+    (copy / "scripts").symlink_to(ROOT / "scripts")
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(["bash", "-c", block], cwd=copy, env=os.environ | path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    execution = read_manifest(copy / "results/models/t5-apart/seed1/manifest.json")["execution"]
+    assert (execution["world_size"], execution["nodes"], execution["processes"]) == (3, 2, [1, 2])
+    assert sorted(rank["largest_micro_batch"] for rank in execution["plan"]["ranks"]) == [3, 5, 8]
+    apart, alone = (
+        load_file(copy / f"results/models/{run}/seed1/model.safetensors") for run in ("t5-apart", "t5-base")
+    )
+    whole = torch.cat([tensor.flatten() for tensor in alone.values()])
+    assert (torch.cat([apart[name].flatten() for name in alone]) - whole).norm() <= 1e-4 * whole.norm()
