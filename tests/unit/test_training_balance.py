@@ -24,7 +24,11 @@ class Ranks:
 
         class Talking(World):
             def gather(self, value):
-                return ranks.said
+                if isinstance(value, float):
+                    return ranks.said
+                if self.is_main:  # it is asked first, and decides
+                    ranks.decided = value
+                return [ranks.decided]
 
         return Talking(rank, len(self.costs), 0, 1, 0, torch.device("cpu"))
 

@@ -94,7 +94,7 @@ def test_a_lost_rank_ends_the_run_within_a_minute_and_a_retry_goes_on(work, alon
     assert "rank" in output and "run the same job again to go on" in output
     if blow == signal.SIGSTOP:
         assert "error: rank 0: nothing was heard of rank 1 for 25 s" in output
-    done = run(work, line(name, "--processes", "3"))
+    done = run(work, line(name, "--processes", "3", "--checkpoint-seconds", "60"))
     assert done.returncode == 0, done.stderr
     assert "going on from step" in done.stdout
     assert distance(weights(work, name), alone) <= 1e-5
@@ -117,7 +117,7 @@ def test_sigterm_saves_on_all_ranks_and_other_ranks_go_on(work, alone):
     assert limited.returncode == 1
     assert "the state could not be saved" in limited.stderr and "Make room" in limited.stderr
     assert [folder.name for folder in saved.parent.glob("step*")] == [saved.name], "the last good one is kept"
-    done = run(work, line("stopped"))
+    done = run(work, line("stopped", "--checkpoint-seconds", "60"))
     assert done.returncode == 0, done.stderr
     assert f"going on from step {int(saved.name.removeprefix('step'))}" in done.stdout
     assert distance(weights(work, "stopped"), alone) <= 1e-5
@@ -154,3 +154,28 @@ def test_a_mistake_is_said_once_and_all_ranks_are_gone(work, flags, spec, messag
     assert done.stderr.count("error: ") == 1, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("stage", ["0", "1", "2", "3"])
+def test_a_gpu_goes_on_where_the_cpu_was_stopped(work, alone, stage):
+    """In fp32, so that the two may be compared; then in the precision that the GPU has."""
+    precise = json.loads((work / "long.json").read_text())
+    precise["recipe"]["precision"] = "fp32"
+    (work / "precise.json").write_text(json.dumps(precise))
+    hidden = ENVIRONMENT | {"CUDA_VISIBLE_DEVICES": ""}
+    command = line(f"gpu{stage}", "--zero-stage", stage, spec="precise.json")
+    process = subprocess.Popen(command, cwd=work, env=hidden, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not list((work / f"state/gpu{stage}").glob("*/step*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    done = run(work, [*command, "--processes", "1"])
+    assert done.returncode == 0, done.stderr
+    assert "going on from step" in done.stdout
+    assert distance(weights(work, f"gpu{stage}"), alone) <= 1e-3
+    own = run(work, line(f"own{stage}", "--processes", "1", "--zero-stage", stage))
+    assert own.returncode == 0, own.stderr
+    results = read_manifest(work / f"results/models/own{stage}/seed3/manifest.json")["results"]
+    assert results["dev_loss_last"] < results["dev_loss_first"]

@@ -94,7 +94,10 @@ class Balance:
             waited = self.plan.communication_seconds + self.plan.update_seconds
             computing = max(step - waited, step / 2)
             everyone = [one * computing / max(everyone) for one in everyone]
-        replanned = better_plan(self.plan, rescale(self._members(everyone), everyone, self.plan))
+        replanned = None
+        if self.world.is_main:
+            replanned = better_plan(self.plan, rescale(self._members(everyone), everyone, self.plan))
+        replanned = self.world.gather(replanned)[0]  # clocks differ, and two plans in one step would lose examples
         if replanned is None:
             return False
         self.plan = replanned

@@ -54,6 +54,13 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill in the middle of saving has left. Only for who holds the lock."""
+    for pattern in (".step*.tmp", ".step*.old"):
+        for leftover in folder.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def save(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], progress: Mapping[str, Any], world: World) -> None:
     """Write the checkpoint of ``progress["step"]`` and remove older ones. All ranks call it; rank 0 writes.
 
@@ -85,7 +92,7 @@ def save(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], progress: Ma
     if world.is_main:
         for older in folder.glob("step*"):
             if older != target:
-                shutil.rmtree(older)
+                shutil.rmtree(older, ignore_errors=True)  # a network file system may hold a file that is still mapped
 
 
 def _write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from tsumugi.errors import TsumugiError
@@ -102,14 +103,17 @@ def train(job: Job) -> None:
             opened = _open(job, device, local_rank, local_size)
             if world.is_main:
                 stack.enter_context(checkpoint.locked(opened.state))
+                checkpoint.remove_leftovers(opened.state)
         stop = stack.enter_context(stop_on_signal())
         counts = parameter_counts(opened.model)
         try:
             trainer = _trainer(job, world, opened, counts)
-            execution = _train(trainer, stop, opened.kind)
+            start, kind = opened.start, opened.kind
+            del opened  # and with it the model, once the trainer lets go of it
+            execution = _train(trainer, stop, kind)
         except (RuntimeError, MemoryError) as problem:
-            raise _explained(problem, world, opened.kind) from problem
-        _finish(job, world, opened, trainer, _results(trainer, counts), execution, started)
+            raise _explained(problem, world) from problem
+        _finish(job, world, start, trainer, _results(trainer, counts), execution, started)
     if world.is_main:
         _remove_states(job.state)
 
@@ -192,19 +196,19 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
         "attempts": progress["attempts"],
         "gpu_hours": progress["gpu_seconds"] / 3600,
         "energy_joules": progress["joules"],
-        "plan": balance.as_record(),
+        "plan": progress["plan"],
         **progress["memory"],
     }
 
 
-def _explained(problem: Exception, world: World, kind: str) -> Exception:
+def _explained(problem: Exception, world: World) -> Exception:
     """What to do when memory ran out or another rank is gone; any other problem as it is."""
     reason = str(problem).partition("\n")[0]
     if is_out_of_memory(problem):
         return TsumugiError(
-            f"rank {world.rank} ({kind}): out of memory ({reason}); the last checkpoint is kept. Lower the micro-batch "
-            "of this kind, let scripts/calibrate_model.py find the largest that fits, or use --gradient-checkpointing, "
-            "a higher --zero-stage or --offload cpu"
+            f"rank {world.rank} ({describe_device(world.device)}): out of memory ({reason}); the last checkpoint is "
+            "kept. Lower its micro-batch, let scripts/calibrate_model.py find the largest that fits, or use "
+            "--gradient-checkpointing, a higher --zero-stage or --offload cpu"
         )
     if isinstance(problem, torch.distributed.DistError) or "gloo" in reason:
         return TsumugiError(
@@ -238,7 +242,7 @@ def _results(trainer: Trainer, counts: tuple[int, int]) -> dict[str, Any]:
 def _finish(
     job: Job,
     world: World,
-    opened: Opened,
+    start: Start,
     trainer: Trainer,
     results: Mapping[str, Any],
     execution: Mapping[str, Any],
@@ -248,32 +252,34 @@ def _finish(
     with world.together():
         if not world.is_main:
             return
-        del trainer.engine, trainer.module  # room for the model that is written
+        del trainer.engine, trainer.module  # room for the model that is opened to be written
         try:
-            export(opened.start, opened.state, job.output)
-        except OSError as problem:
+            export(start, trainer.state, job.output)
+            files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
+            records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
+            write_manifest(
+                job.output / "manifest.json",
+                kind="train_model",
+                spec=dict(job.spec) | {"seed": job.seed},
+                inputs=job.inputs,
+                outputs=[path for path in files if path not in records],
+                records=records,
+                results=results,
+                execution=execution,
+                started=started,
+            )
+        except (OSError, SafetensorError) as problem:
             raise TsumugiError(
                 f"{job.output}: could not be written ({problem}); the state is kept: make room, run the same job again"
             ) from None
-        files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
-        records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
-        write_manifest(
-            job.output / "manifest.json",
-            kind="train_model",
-            spec=dict(job.spec) | {"seed": job.seed},
-            inputs=job.inputs,
-            outputs=[path for path in files if path not in records],
-            records=records,
-            results=results,
-            execution=execution,
-            started=started,
-        )
 
 
 def _remove_states(folder: Path) -> None:
     """Remove this job's state, and those of earlier configurations of the run, unless a job is at work on one."""
     for state in folder.iterdir():
-        with suppress(TsumugiError), checkpoint.locked(state):
-            shutil.rmtree(state)
+        with suppress(TsumugiError):
+            with checkpoint.locked(state):  # then no job is at work on it
+                pass
+            shutil.rmtree(state, ignore_errors=True)
     with suppress(OSError):  # not empty: another job is at work
         folder.rmdir()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -95,7 +95,7 @@ class Trainer:
             found = checkpoint.newest(self.state)
             if found is not None:
                 found.load_weights(self.module)
-                self.progress = found.progress
+                self.progress |= found.progress
         self.resumed = found is not None
         loss_scale = None
         if "fp16" in self.precisions:
@@ -203,14 +203,16 @@ class Trainer:
         scale = self.engine.loss_scale
         if math.isfinite(loss) and (math.isfinite(norm) or (scale is not None and not scale.exhausted)):
             return
-        if not self.world.is_main:
-            raise OtherRankFailed(1)
         draws = self.sampler.batch(step, self.recipe["global_batch"])
         names = ", ".join(f"{draw.corpus}:{draw.index}" for draw in draws)
-        raise TsumugiError(
+        self._fail(
             f"step {step}: the loss is {loss}, the gradient's norm {norm}; the last good state is kept in "
             f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
         )
+
+    def _fail(self, message: str) -> NoReturn:
+        """End all ranks with what all of them know."""
+        raise TsumugiError(message) if self.world.is_main else OtherRankFailed(1)
 
     def _seed_dropout(self, step: int, position: int) -> None:
         """Dropout's masks are a function of step and place in the batch, so there is no RNG state to keep."""
@@ -266,6 +268,8 @@ class Trainer:
             self.state / "metrics.jsonl", self.progress["step"] if self.resumed else None, self.progress["seconds"]
         )
         self.progress["seconds"] += log.lost_seconds
+        if self.world.device.type == "cuda":
+            self.progress["gpu_seconds"] += log.lost_seconds * self.world.size
         return log, Display("train_model", self.progress["step"], self.recipe["steps"])
 
     def _log(self, metrics: MetricsLog | None, display: Display | None) -> None:
@@ -284,6 +288,8 @@ class Trainer:
     def _report(self, metrics: MetricsLog | None, display: Display | None, train_loss: float | None) -> None:
         entry = self._entry(train_loss)
         dev_loss = self.evaluate()
+        if dev_loss is not None and not math.isfinite(dev_loss):
+            self._fail(f"step {entry['step']}: the dev loss is {dev_loss}; the last good state is kept in {self.state}")
         if metrics is None or display is None:
             return
         if dev_loss is not None:
@@ -309,6 +315,8 @@ class Trainer:
             for name, value in measured.items():
                 peak = (found for found in (value, self.progress["memory"].get(name)) if found)
                 self.progress["memory"][name] = max(peak, default=None)
+        if self.balance.measured_step is not None or "plan" not in self.progress:
+            self.progress["plan"] = self.balance.as_record()
         self._add_energy()
         checkpoint.save(self.state, self.engine.tensors(), self.progress, self.world)
         self._saved_at = time.monotonic()

@@ -15,17 +15,14 @@ class LossScale:
 
     scale: float = 2.0**16
     good_steps: int = 0
+    exhausted: bool = False  # what overflowed at the smallest scale is no matter of scale
 
     def update(self, overflowed: bool) -> None:
         """Halve after an overflow, double after many steps without one."""
         if overflowed:
+            self.exhausted = self.scale <= SMALLEST
             self.scale, self.good_steps = max(SMALLEST, self.scale / 2), 0
             return
         self.good_steps += 1
         if self.good_steps == GROWTH_INTERVAL:
             self.scale, self.good_steps = min(LARGEST, self.scale * 2), 0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether it cannot be lowered any more: what overflows now is no matter of scale."""
-        return self.scale <= SMALLEST

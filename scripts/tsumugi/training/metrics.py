@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tsumugi.atomic import write_text
+from tsumugi.errors import TsumugiError
 from tsumugi.training.curves import Curves
 
 LINE_SECONDS = 60  # between two lines of a log that no one watches as a bar
@@ -43,8 +44,13 @@ class MetricsLog:
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one line and flush it."""
-        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise TsumugiError(
+                f"{self.path}: cannot be written ({error}); the last checkpoint is kept: make room, run the job again"
+            ) from None
         self._curves.write(entry["step"], {name: value for name, value in entry.items() if name != "step"})
 
     def close(self) -> None:

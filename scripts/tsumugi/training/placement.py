@@ -162,10 +162,11 @@ def plan_run(
     members = world.gather(member)
     slowest_update = max(world.gather(update_seconds))
     with world.together():
-        return make_plan(
+        plan = make_plan(
             members,
             recipe["global_batch"],
             lockstep=stage > 0,
             communication=communication,
             update_seconds=slowest_update,
         )
+    return world.gather(plan)[0]  # one plan, however unlike CPUs round

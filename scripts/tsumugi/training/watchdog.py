@@ -51,11 +51,14 @@ def _watch(rank: int, size: int, over: threading.Event) -> None:
         )
         keys = [f"tsumugi/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{number}" for number in range(size)]
         signs, heard, beat = [""] * size, [time.monotonic()] * size, 0
-        machine = os.environ["GROUP_RANK"]
+        machine, looked = os.environ["GROUP_RANK"], time.monotonic()
         while not over.wait(BEAT_SECONDS):
             beat += 1
             store.set(keys[rank], f"{machine} {os.getpid()} {beat}")
             now = time.monotonic()
+            if now - looked > LOST_SECONDS / 2:  # this process was suspended itself, and the others perhaps with it
+                heard = [now] * size
+            looked = now
             for other in range(size):
                 sign = store.get(keys[other]).decode() if store.check([keys[other]]) else ""
                 if sign != signs[other]:

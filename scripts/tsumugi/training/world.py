@@ -19,6 +19,7 @@ from tsumugi.training.watchdog import watched
 # How long one process may wait for another. Long, for rank 0 writes checkpoints while the others wait; a process that
 # is lost is noticed by the watchdog, within half a minute.
 PATIENCE = timedelta(minutes=30)
+MEETING = timedelta(minutes=5)  # from the first process to the last; imports from a slow disk take their time
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0"}
 
 
@@ -137,8 +138,9 @@ def joined(device: torch.device) -> Iterator[World]:
     os.environ.setdefault("DS_ACCELERATOR", device.type)  # or DeepSpeed warns that it guesses, also where it is unused
     try:
         if size == 1:
-            dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
         else:
+            _wait_for_all(rank, size)
             dist.init_process_group(backend, timeout=PATIENCE)
         world = World(rank, size, local_rank, local_size, node, device)
         with watched(rank, size):
@@ -149,3 +151,20 @@ def joined(device: torch.device) -> Iterator[World]:
         if alone:
             for name in ALONE:
                 os.environ.pop(name, None)
+
+
+def _wait_for_all(rank: int, size: int) -> None:
+    """Meet in torchrun's store first: a process that died before is not waited for as long as one that computes."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    names = [f"tsumugi/here/{attempt}/{number}" for number in range(size)]
+    store.set(names[rank], "")
+    try:
+        store.wait(names, MEETING)
+    except RuntimeError:
+        missing = ", ".join(str(number) for number, name in enumerate(names) if not store.check([name]))
+        raise TsumugiError(
+            f"rank {rank}: after {MEETING.seconds} s there is nothing of rank {missing}; its own output says why"
+        ) from None

@@ -97,23 +97,30 @@ class DDPEngine(Engine):
                     yield f"{moment}/{name}", self.optimizer.state[parameter][moment].cpu()
 
     def _level(self) -> None:
-        """Give all ranks rank 0's weights where they differ: unlike GPUs may round an update differently.
+        """Give all ranks rank 0's weights and moments where they differ: unlike GPUs may round an update differently.
 
         What is saved is then what everyone goes on with, so a resumed run is the run that was not stopped.
         """
         if self.world.size == 1:
             return
-        parameters = [parameter.detach() for _, parameter in trained(self.module)]
-        checksums = torch.stack([parameter.view(torch.uint8).sum(dtype=torch.int64) for parameter in parameters])
+        held = [parameter.detach() for _, parameter in trained(self.module)]
+        held += [state[moment] for state in self.optimizer.state.values() for moment in MOMENTS]
+        checksums = torch.stack([_checksum(tensor) for tensor in held])
         smallest, largest = checksums.clone(), checksums.clone()
         dist.all_reduce(smallest, dist.ReduceOp.MIN)
         dist.all_reduce(largest, dist.ReduceOp.MAX)
-        for parameter, differs in zip(parameters, (smallest != largest).tolist(), strict=True):
+        for tensor, differs in zip(held, (smallest != largest).tolist(), strict=True):
             if differs:
-                self.world.from_main(parameter)
+                self.world.from_main(tensor)
 
     def load_moments(self, read: Read, updates: int) -> None:
         """See :class:`Engine`."""
         for name, parameter in trained(self.module):
-            state = {moment: read(f"{moment}/{name}").to(parameter) for moment in MOMENTS}
+            state = {moment: read(f"{moment}/{name}").to(parameter, copy=True) for moment in MOMENTS}
             self.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **state}
+
+
+def _checksum(tensor: torch.Tensor) -> torch.Tensor:
+    """A number that all ranks agree on if they hold the same bits, in whatever order they sum."""
+    bits = tensor.contiguous().flatten().view(torch.int32).to(torch.int64)
+    return (bits * bits + bits).sum()
