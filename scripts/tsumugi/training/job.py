@@ -180,7 +180,10 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
     progress = trainer.run(stop)
     devices = world.gather(describe_device(world.device))
     nodes = world.gather(world.node)
-    balance = trainer.balance
+    balance, plan = trainer.balance, progress["plan"]
+    if world.is_main and plan["measured_step_seconds"] is not None:
+        predicted = "" if plan["step_seconds"] is None else f", predicted {plan['step_seconds']:.3g} s"
+        print(f"a step took {plan['measured_step_seconds']:.3g} s{predicted}", flush=True)
     return {
         "device": ", ".join(dict.fromkeys(devices)),
         "devices": devices,
@@ -196,7 +199,7 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
         "attempts": progress["attempts"],
         "gpu_hours": progress["gpu_seconds"] / 3600,
         "energy_joules": progress["joules"],
-        "plan": progress["plan"],
+        "plan": plan,
         **progress["memory"],
     }
 
