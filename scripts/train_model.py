@@ -22,14 +22,19 @@ from tsumugi.spec_file import read_spec
 
 def numbers(text: str) -> list[int]:
     """``3,5`` -> [3, 5]."""
-    return [int(number) for number in text.split(",")]
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor numbers with commas between, as in 3,5") from None
 
 
 def count_or_auto(text: str) -> int | str:
     """A number of processes, or ``auto``."""
-    if text != "auto" and int(text) < 1:
-        raise ValueError
-    return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of processes, 1 or more")
+    return int(text)
 
 
 def parse_arguments() -> argparse.Namespace:
