@@ -1,7 +1,8 @@
 """A mistake stops before any job starts: through the real Snakemake, from the file that the user wrote."""
 
 import pytest
-from conftest import TINY, snakemake
+from on_workstation import snakemake
+from tiny_experiment import TINY
 
 
 @pytest.mark.parametrize(

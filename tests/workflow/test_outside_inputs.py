@@ -2,7 +2,8 @@
 
 import pytest
 import yaml
-from conftest import TINY, planned, prepare, snakemake
+from on_workstation import planned, snakemake
+from tiny_experiment import TINY, prepare
 
 
 def test_changed_weights_of_an_outside_model_train_again(copy):

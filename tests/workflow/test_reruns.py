@@ -8,8 +8,9 @@ import time
 import psutil
 import pytest
 import yaml
-from conftest import SNAKEMAKE, TINY, planned, snakemake
+from on_workstation import SNAKEMAKE, planned, snakemake
 from safetensors.torch import load_file
+from tiny_experiment import TINY
 
 
 def changed(folder, path, change):

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, TINY, planned, prepare, snakemake
+from on_workstation import planned, snakemake
+from tiny_experiment import ROOT, TINY, prepare
 
 STAGES = {
     "corpora": {"summarize_corpus"},

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, snakemake
+from on_workstation import snakemake
+from tiny_experiment import ROOT
 from tsumugi.provenance import read_manifest, verify
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer

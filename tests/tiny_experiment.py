@@ -1,8 +1,18 @@
-"""Documents that the tests make: short Japanese notes, each about the thing in its title."""
+"""The tests' own experiment, experiments/own_articles.yaml, and the user's files that it reads.
+
+The articles are short Japanese notes, each about the thing in its title; the model from outside is a small T5.
+"""
 
 import json
 import random
 from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "experiments/own_articles.yaml"
 
 THINGS = ["包丁", "手袋", "時計", "自転車", "望遠鏡", "植木鉢", "雨傘", "楽譜", "石鹸", "地図", "毛布", "電卓"]
 DOINGS = ["選び方", "洗い方", "直し方", "しまい方"]
@@ -42,3 +52,22 @@ def write_articles(folder: Path, count: int = 240) -> None:
     for part in range(2):
         lines = [json.dumps(article, ensure_ascii=False) for article in articles[part::2]]
         (folder / f"part{part}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def prepare(folder):
+    """The user's files: articles, and a small T5 that came from outside."""
+    write_articles(folder / "articles")
+    kana = map(chr, range(0x3041, 0x3097))
+    alphabet = ["<pad>", "</s>", "<unk>", *kana, *"方選洗直（）0123456789"]
+    vocabulary = {character: number for number, character in enumerate(dict.fromkeys(alphabet))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(folder / "my-model")
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=len(fast), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder / "my-model")
