@@ -8,10 +8,12 @@ INSTALLED := $(VENV)/installed-$(LOCK)
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test bench lint dag schema lock
+.PHONY: help install demo test bench lint dag schema lock cluster-inventory
 
 help:  ## show this list
-	@sed -nE 's/^([a-z]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
+	@sed -nE 's/^([a-z-]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
+
+install: $(INSTALLED)  ## make .venv from the pinned lock; the other targets do it by themselves
 
 demo: $(INSTALLED)  ## run the default experiment and print where its report lies
 	$(BIN)/snakemake
@@ -36,6 +38,9 @@ dag: $(INSTALLED)  ## draw the rule graph and the job graph into pictures/, as S
 	  $(BIN)/snakemake --quiet --forceall --$$graph mermaid-js > pictures/$$graph.mmd && \
 	  $(BIN)/python scripts/draw_graph.py --dot pictures/$$graph.dot --output pictures/$$graph.svg || exit 1; \
 	done
+
+cluster-inventory: $(INSTALLED)  ## draft the inventory of the Slurm cluster that this machine belongs to, as nodes.draft.yaml
+	$(BIN)/python scripts/draft_inventory.py --ask-nodes --output nodes.draft.yaml
 
 schema: $(INSTALLED)  ## regenerate config.schema.json from the pydantic models
 	$(BIN)/python scripts/write_schema.py

@@ -6,30 +6,14 @@ what it wants. ``python scripts/write_schema.py`` regenerates ``config.schema.js
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
-Name = Annotated[str, Field(pattern=NAME)]
+from tsumugi.cluster.needs import Needs
+from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section
 
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):  # Python, and so pydantic, takes true for 1
-        raise ValueError("wants a number")
-    return value
-
-
-NUMBER = BeforeValidator(_number)
 Share = Annotated[float, Field(ge=0, le=1), NUMBER]
-PositiveFloat = Annotated[float, Field(gt=0), NUMBER]
-PositiveInt = Annotated[int, Field(gt=0), NUMBER]
 Seed = Annotated[int, Field(ge=0), NUMBER]
 Weights = Annotated[dict[Name, PositiveFloat], Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """Base of every section: immutable, strict about keys, and without infinities."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # --- corpora ----------------------------------------------------------------------------------------------------------
@@ -409,6 +393,10 @@ class Compute(Section):
     gradient_checkpointing: bool = Field(False, description="compute activations a second time: less memory")
     offload: Literal["none", "cpu"] = Field("none", description="keep the optimizer in the memory of the CPU")
     inventory: str | None = Field(None, description="YAML file that says what kinds of machines there are")
+    needs: dict[Name, Needs] = Field(default={}, description="run -> what its jobs need of a cluster's machines")
+    stage_to_scratch: bool = Field(
+        False, description="copy token files to the machine's own disk (scratch in the inventory) before training"
+    )
     calibration: str = Field("calibration", description="folder of what was measured of each kind of device")
     checkpoint_seconds: PositiveInt = Field(60, description="seconds of training between checkpoints")
 
@@ -429,12 +417,12 @@ class Config(Section):
     """The whole of an experiment."""
 
     corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
-    tokenizers: dict[Annotated[Name, AfterValidator(_own_name)], Tokenizer] = {}
-    architectures: dict[Name, Architecture] = {}
-    recipes: dict[Name, Recipe] = {}
-    tasks: dict[Name, Task] = {}
-    runs: dict[Name, Run] = {}
-    reports: dict[Name, Report] = {}
+    tokenizers: dict[Annotated[Name, AfterValidator(_own_name)], Tokenizer] = Field(default={})
+    architectures: dict[Name, Architecture] = Field(default={})
+    recipes: dict[Name, Recipe] = Field(default={})
+    tasks: dict[Name, Task] = Field(default={})
+    runs: dict[Name, Run] = Field(default={})
+    reports: dict[Name, Report] = Field(default={})
     compute: Compute = Compute()
 
     def first_run(self, run: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from tsumugi.cluster.needs import Needs
 from tsumugi.config import LEARNS, Config, Run
 
 NEEDS = {
@@ -118,3 +119,23 @@ def _report_errors(config: Config) -> Iterator[str]:
 def _compute_errors(config: Config) -> Iterator[str]:
     for run in config.compute.micro_batches:
         yield from _unknown("compute.micro_batches", run, config.runs, "run")
+    for run, needs in config.compute.needs.items():
+        yield from _unknown("compute.needs", run, config.runs, "run")
+        if run in config.runs:
+            yield from _needs_errors(config, run, needs)
+
+
+def _needs_errors(config: Config, run: str, needs: Needs) -> Iterator[str]:
+    """What contradicts the run's recipe; whether there are such machines is seen with the inventory."""
+    name = config.runs[run].recipe
+    recipe = config.recipes[name]
+    if needs.world_size is not None and needs.world_size > recipe.global_batch:
+        yield (
+            f"compute.needs.{run}.world_size: {needs.world_size} processes share out a batch of {recipe.global_batch} "
+            f"examples; lower it, or raise recipes.{name}.global_batch"
+        )
+    if recipe.precision == "fp16" and needs.gpu_memory_gib == 0:
+        yield (
+            f"compute.needs.{run}.gpu_memory_gib: 0 wants no GPU, and recipes.{name}.precision is fp16, which needs "
+            "one; change one of the two"
+        )

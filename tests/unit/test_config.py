@@ -71,6 +71,18 @@ def test_the_schema_is_the_one_that_the_models_make():
         ("tasks.title_to_article.prompts.plain", "no place", "prompts.plain must contain {input} exactly once"),
         ("reports.title-to-article.runs", ["t5-base"], "there is no run on task title_to_article named 't5-base'"),
         ("compute.micro_batches", {"x": 2}, "compute.micro_batches: there is no run named 'x'"),
+        ("compute.needs", {"x": {}}, "compute.needs: there is no run named 'x'; choose from: rwkv-base"),
+        ("compute.needs", {"t5-title": {"gpu": 1}}, "compute.needs.t5-title.gpu: unknown key"),
+        ("compute.needs", {"t5-title": {"gpu_memory_gib": -1}}, "compute.needs.t5-title.gpu_memory_gib: Input should"),
+        ("compute.needs", {"t5-title": {"precision": "auto"}}, "precision: Input should be 'fp32', 'fp16' or 'bf16'"),
+        ("compute.needs", {"t5-title": {"kinds": ["a"], "nodes": {"a": 1}}}, "compute.needs.t5-title: nodes names its"),
+        ("compute.needs", {"t5-title": {"nodes": {"a6000": 0}}}, "compute.needs.t5-title.nodes.a6000: Input should be"),
+        (
+            "compute.needs",
+            {"t5-title": {"gpu_memory_gib": 0, "precision": "fp16"}},
+            "compute.needs.t5-title: precision fp16 needs a GPU",
+        ),
+        ("compute.needs", {"t5-title": {"world_size": 10**6}}, "1000000 processes share out a batch of"),
         ("compute.processes", 0, "compute.processes: Input should be greater than 0 (found 0)"),
         ("compute.processes", "all", "compute.processes: Input should be 'auto' (found 'all')"),
         ("compute.zero_stage", 4, "compute.zero_stage: Input should be 'auto', 0, 1, 2 or 3 (found 4)"),
@@ -224,6 +236,15 @@ def test_all_mistakes_are_told_at_once(raw):
         load_config(raw)
 
 
+def test_a_run_in_fp16_needs_a_gpu(raw):
+    raw["recipes"]["tune-t5"]["precision"] = "fp16"
+    raw["compute"]["needs"] = {"t5-title": {"gpu_memory_gib": 0}}
+    with pytest.raises(
+        TsumugiError, match=r"needs\.t5-title\.gpu_memory_gib: 0 wants no GPU, and recipes\.tune-t5\.pre"
+    ):
+        load_config(raw)
+
+
 def test_a_method_of_peft_keeps_its_settings(raw):
     adapter = {"peft": {"type": "IA3", "target_modules": ["key"], "init_ia3_weights": True}}
     raw["runs"]["rwkv-title"]["adapter"] = adapter
@@ -236,6 +257,7 @@ def test_specs_hold_what_decides_and_nothing_of_compute(raw):
     other = copy.deepcopy(raw)
     other["compute"] = {"threads": 1, "micro_batch": 1, "checkpoint_seconds": 1, "processes": 3, "zero_stage": 2}
     other["compute"] |= {"offload": "cpu", "gradient_checkpointing": True, "inventory": "a.yaml", "calibration": "b"}
+    other["compute"] |= {"needs": {"t5-title": {"world_size": 2, "precision": "bf16"}}}
     changed = load_config(other)
     names = {"train_tokenizer": "ja-8k", "encode_pairs": "title_to_article.plain", "train_model": "t5-title"}
     names |= dict.fromkeys(("generate_text", "score_likelihood", "score_quality", "score_ngrams"), "title_to_article")

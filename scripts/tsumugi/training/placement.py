@@ -1,5 +1,6 @@
 """Where a run landed: each rank's kind, precision and largest micro-batch, the ZeRO stage, and the plan."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Any
 
 import torch
 
+from tsumugi.cluster.inventory import Kind, find_kind, load_inventory, this_host
+from tsumugi.cluster.slurm_job import cpu_is_wanted
 from tsumugi.errors import TsumugiError
 from tsumugi.training.balance import measure_communication
 from tsumugi.training.calibration import Calibration, find, make_key
-from tsumugi.training.inventory import find_kind, load_inventory, this_host
 from tsumugi.training.planner import Member, Plan, StepCost, make_plan
-from tsumugi.training.precision import common_precision, describe_device
+from tsumugi.training.precision import common_precision, describe_device, no_gpu_seen
 from tsumugi.training.world import World
 
 DEFAULT_MICRO_BATCH = 16
@@ -30,6 +32,7 @@ class Wishes:
         zero_stage: None chooses by memory.
         offload: keep optimizer states, and in stage 3 weights, in the CPU's memory.
         gradient_checkpointing: compute activations again in the backward pass.
+        stage: copy the token files to the machine's own disk first.
     """
 
     micro_batch: Sequence[int] | None = None
@@ -38,6 +41,7 @@ class Wishes:
     zero_stage: int | None = None
     offload: bool = False
     gradient_checkpointing: bool = False
+    stage: bool = False
 
     def check(self) -> None:
         """Refuse wishes that exclude one another.
@@ -75,18 +79,44 @@ def device_memory(device: torch.device) -> int | None:
 
 
 def kind_here(wishes: Wishes, device: torch.device, run: str) -> tuple[str, int | None]:
-    """Kind of this rank's device, and the micro-batch that the inventory gives ``run`` on it."""
-    if wishes.inventory is None:
+    """Kind of this rank's device, and the micro-batch that the inventory gives ``run`` on it.
+
+    Raises:
+        TsumugiError: no kind fits, or it has GPUs and this process sees none.
+    """
+    found = _found_kind(wishes, device)
+    if found is None:
         return describe_device(device), None
+    name, kind = found
+    promised = kind.gpus > 0 and os.environ.get("CUDA_VISIBLE_DEVICES") != ""  # which hides them
+    if promised and device.type == "cpu" and not cpu_is_wanted():
+        raise no_gpu_seen(f"the inventory says that this machine is of the kind {name}, which has GPUs")
+    return name, kind.micro_batch_of(run)
+
+
+def scratch_here(wishes: Wishes, device: torch.device) -> str | None:
+    """Folder on this machine's own disk, as the inventory names it; None where it does not.
+
+    Raises:
+        TsumugiError: no kind fits.
+    """
+    found = _found_kind(wishes, device)
+    return None if found is None else found[1].scratch
+
+
+def _found_kind(wishes: Wishes, device: torch.device) -> tuple[str, Kind] | None:
+    """Name and entry of this machine's kind; None without an inventory."""
+    if wishes.inventory is None:
+        return None
     inventory = load_inventory(wishes.inventory)
     memory = device_memory(device)
-    kind = find_kind(
+    name = find_kind(
         inventory,
         this_host(),
         describe_device(device) if device.type == "cuda" else None,
         None if memory is None else memory / 2**30,
     )
-    return kind, inventory.kinds[kind].micro_batch_of(run)
+    return name, inventory.kinds[name]
 
 
 def choose_stage(wishes: Wishes, parameters: tuple[int, int], world: World) -> int:

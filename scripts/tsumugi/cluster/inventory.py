@@ -1,10 +1,12 @@
 """The inventory: which kinds of machines a laboratory has, and which of them this process runs on.
 
-A YAML file with one section, ``kinds``: name of the kind -> what one machine of it has. A process asks for its kind
-where it runs, for a job that is queued again can land elsewhere.
+A YAML file with one section, ``kinds``: name of the kind -> what one machine of it has, and under which names Slurm
+hands it out. A process asks for its kind where it runs, for a job that is queued again can land elsewhere.
+``scripts/draft_inventory.py`` drafts the file from a cluster.
 """
 
 import os
+import re
 import socket
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -12,15 +14,44 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from tsumugi.config import NUMBER, Name, PositiveFloat, PositiveInt, Section
 from tsumugi.config_file import describe, mistakes, refuse_duplicate_keys
 from tsumugi.errors import TsumugiError
+from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section
 
 OWN_MEMORY = 0.9  # a GPU shows a little less than is sold; one with less than this share of it is of another kind
+HOW_TO_SEE_A_GPU = "nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv"
 
 
+def _said(pattern: str, wanted: str) -> AfterValidator:
+    """Check of a word that is handed on to Slurm, where a stray comma or bracket would mean something else."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"wants {wanted}")
+        return value
+
+    return AfterValidator(check)
+
+
+FEATURE = r"[A-Za-z0-9_.:+=-]+"
+GRES = (
+    r"gpu(:(?![0-9]{1,2}$)[A-Za-z0-9_.]+)?"  # the executor plugin takes no other form; gpu:2 would be a number of GPUs
+)
+Partition = Annotated[str, _said(r"[A-Za-z0-9_.-]+", "the name of one partition, as sinfo shows it")]
+Feature = Annotated[
+    str, _said(FEATURE, "one feature of the machines, as `sinfo -o %f` shows it, without |, &, * or [ ]")
+]
+Gres = Annotated[
+    str,
+    _said(
+        GRES,
+        "gpu or gpu:TYPE, without a count; of a TYPE with other signs than letters, digits, '_' and '.', write gpu "
+        "and set constraint",
+    ),
+]
+Scratch = Annotated[str, _said(r"[/$].+", "a whole path (/scratch), or one that begins with a variable ($TMPDIR)")]
 MicroBatch = Annotated[  # told apart by their form, so that a mistake is told once
     Annotated[PositiveInt | None, Tag("number")] | Annotated[dict[Name, PositiveInt], Tag("of runs")],
     Discriminator(lambda value: "of runs" if isinstance(value, Mapping) else "number"),
@@ -39,14 +70,29 @@ class Kind(Section):
         None, description="examples computed at once by each process: a number, or run -> number"
     )
     hosts: tuple[str, ...] = Field((), description="patterns of host names: gpu0[1-4], node-*")
+    nodes: PositiveInt = Field(1, description="machines of this kind")
+    compute_capability: PositiveFloat | None = Field(None, description="of the GPU: 7.0, 8.6; null: not known")
+    cpus: PositiveInt | None = Field(None, description="CPUs of one machine; null: enough")
+    memory_gib: PositiveFloat | None = Field(None, description="CPU memory of one machine; null: enough")
+    partition: Partition | None = Field(None, description="the Slurm partition that jobs are sent to")
+    constraint: Feature | None = Field(None, description="a Slurm feature that tells these machines from others")
+    gres: Gres | None = Field(None, description="the GPUs as Slurm counts them, without the count: gpu:a6000")
+    max_hours: PositiveFloat | None = Field(None, description="longest job of the partition; null: no limit")
+    scratch: Scratch | None = Field(None, description="folder on the machine's own disk")
+    network_gbit: PositiveFloat | None = Field(None, description="speed of the link to the other machines")
 
     @model_validator(mode="after")
     def _gpu_is_described(self) -> "Kind":
-        described = self.gpu is not None and self.gpu_memory_gib is not None
-        if self.gpus and not described:
-            raise ValueError("a kind with GPUs needs gpu (the name that nvidia-smi shows) and gpu_memory_gib")
-        if not self.gpus and (self.gpu is not None or self.gpu_memory_gib is not None):
-            raise ValueError("gpus is 0: remove gpu and gpu_memory_gib, or say how many GPUs a machine has")
+        missing = [key for key in ("gpu", "gpu_memory_gib") if getattr(self, key) is None]
+        if self.gpus and missing:
+            raise ValueError(
+                f"a kind with GPUs needs gpu and gpu_memory_gib; {' and '.join(missing)} not given. On such a machine, "
+                f"`{HOW_TO_SEE_A_GPU}` shows them (1024 MiB are 1 GiB)"
+            )
+        of_a_gpu = ("gpu", "gpu_memory_gib", "compute_capability", "gres")
+        too_much = [key for key in of_a_gpu if getattr(self, key) is not None]
+        if not self.gpus and too_much:
+            raise ValueError(f"gpus is 0: remove {' and '.join(too_much)}, or say how many GPUs a machine has")
         return self
 
     def micro_batch_of(self, run: str) -> int | None:

@@ -1,11 +1,13 @@
 """The inventory: what a file may say, and which kind a process finds that it is of."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tsumugi.cluster.inventory import Inventory, find_kind, load_inventory, this_host
 from tsumugi.errors import TsumugiError
-from tsumugi.training.inventory import Inventory, find_kind, load_inventory, this_host
 
 KINDS = {
     "a6000": {
@@ -118,8 +120,23 @@ def test_of_kinds_with_one_name_the_nearest_memory_is_taken(sizes, share):
         ({"micro_batch": 0}, "kinds.a6000.micro_batch: Input should be greater than 0 (found 0)"),
         ({"micro_batch": {"t5-base": 0}}, "kinds.a6000.micro_batch.t5-base: Input should be greater than 0"),
         ({"gpu_memory": 48}, "kinds.a6000.gpu_memory: unknown key"),
-        ({"gpu": None}, "kinds.a6000: a kind with GPUs needs gpu"),
+        ({"gpu": None}, "kinds.a6000: a kind with GPUs needs gpu and gpu_memory_gib; gpu not given. On such a machine"),
+        (
+            {"gpu_memory_gib": None},
+            "kinds.a6000: a kind with GPUs needs gpu and gpu_memory_gib; gpu_memory_gib not giv",
+        ),
+        ({"nodes": 0}, "kinds.a6000.nodes: Input should be greater than 0 (found 0)"),
+        ({"compute_capability": "8.6a"}, "kinds.a6000.compute_capability: Input should be a valid number"),
+        ({"memory_gib": 0}, "kinds.a6000.memory_gib: Input should be greater than 0 (found 0)"),
+        ({"max_hours": 0}, "kinds.a6000.max_hours: Input should be greater than 0 (found 0)"),
+        ({"partition": "gpu,old"}, "kinds.a6000.partition: wants the name of one partition, as sinfo shows it"),
+        ({"constraint": "a|b"}, "kinds.a6000.constraint: wants one feature of the machines"),
+        ({"gres": "gpu:a6000:2"}, "kinds.a6000.gres: wants gpu or gpu:TYPE, without a count"),
+        ({"gres": "gpu:2"}, "kinds.a6000.gres: wants gpu or gpu:TYPE, without a count"),
+        ({"gres": "gpu:a100-40gb"}, "kinds.a6000.gres: wants gpu or gpu:TYPE"),
+        ({"scratch": "scratch"}, "kinds.a6000.scratch: wants a whole path (/scratch), or one that begins with a var"),
         ({"gpus": 0}, "kinds.a6000: gpus is 0: remove gpu and gpu_memory_gib"),
+        ({"gpus": 0, "gpu": None, "gpu_memory_gib": None, "gres": "gpu"}, "kinds.a6000: gpus is 0: remove gres"),
         ({"hosts": "gpu01"}, "kinds.a6000.hosts: "),
     ],
 )
@@ -147,6 +164,15 @@ def test_what_is_no_inventory_is_refused(tmp_path, text, message):
     with pytest.raises(TsumugiError, match=r"nodes\.yaml") as error:
         loaded(tmp_path, text)
     assert message in str(error.value)
+
+
+def test_the_clusters_example_is_one():
+    inventory = load_inventory(Path(__file__).parents[2] / "profiles/cluster/nodes.yaml")
+    assert sorted(bool(kind.gpus) for kind in inventory.kinds.values()) == [False, True, True]
+    for name, kind in inventory.kinds.items():
+        optional = set() if kind.gpus else {"gpu", "gpu_memory_gib", "compute_capability", "gres", "constraint"}
+        unsaid = {key for key, value in kind if value is None} - optional - {"micro_batch", "max_hours"}
+        assert not unsaid, f"{name} leaves out {unsaid}"
 
 
 def test_a_missing_file_is_named(tmp_path):
