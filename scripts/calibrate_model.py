@@ -14,6 +14,7 @@ Run it once on every kind of machine, with the same --output where they share a 
 import argparse
 import signal
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from tsumugi.errors import TsumugiError, run_cli
@@ -30,6 +31,7 @@ def parse_arguments() -> argparse.Namespace:
         "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the calibrations")
+    parser.add_argument("--record", type=Path, help="JSON file to write what was found to, besides the folder")
     parser.add_argument("--processes", type=int, default=1, help="of each trial, one for each GPU (default: 1)")
     parser.add_argument("--zero-stage", type=int, choices=range(4), default=0, help="as in training (default: 0)")
     parser.add_argument("--offload", choices=["none", "cpu"], default="none", help="as in training (default: none)")
@@ -87,6 +89,8 @@ def main() -> None:
     if arguments.trial:
         try_sizes(arguments, largest, spec)
         return
+    from tsumugi.atomic import write_json
+    from tsumugi.cluster.inventory import this_host
     from tsumugi.training.calibration import save
     from tsumugi.training.micro_batch_search import search
 
@@ -98,6 +102,8 @@ def main() -> None:
     else:
         file = save(arguments.output, found)
         print(f"{file}: written")
+    if arguments.record is not None:
+        write_json(arguments.record, {"calibration": str(file), "host": this_host()} | asdict(found))
     limit = "" if found.largest_micro_batch < found.tried_up_to else " (the most that was to be tried)"
     print(
         f"largest micro-batch {found.largest_micro_batch}{limit}; {found.fixed_seconds:.4g} s and "

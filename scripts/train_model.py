@@ -9,8 +9,10 @@ command goes on from there, also with other processes.
         --data results/tokens/debian-docs/ja-8k/*.json --init-from results/tokenizers/ja-8k/manifest.json \
         --state state/rwkv-base/seed42 --output results/models/rwkv-base/seed42/manifest.json
 
-Started like this it uses every GPU of the machine, a process each. Over several machines, start it with torchrun on
-each of them, with as many processes as that one has GPUs (see the README).
+Started like this it uses every GPU of the machine, a process each. Over several machines, start it with span_nodes.py
+in a Slurm job, or with torchrun on each of them, with as many processes as that one has GPUs (see the README).
+
+Inside a Slurm job it saves the state and leaves before the time limit, and has Slurm queue the job again.
 """
 
 import argparse
@@ -82,6 +84,11 @@ def parse_arguments() -> argparse.Namespace:
     where.add_argument(
         "--threads", type=int, help="CPU threads, over all processes of this machine (default: its cores)"
     )
+    where.add_argument(
+        "--stage",
+        action="store_true",
+        help="copy the token files to the machine's own disk (scratch in the inventory) and read them there",
+    )
     where.add_argument("--checkpoint-seconds", type=float, default=60, help="time between checkpoints (default: 60)")
     return parser.parse_args()
 
@@ -111,6 +118,7 @@ def main() -> None:
                 zero_stage=None if arguments.zero_stage == "auto" else int(arguments.zero_stage),
                 offload=arguments.offload == "cpu",
                 gradient_checkpointing=arguments.gradient_checkpointing,
+                stage=arguments.stage,
             ),
             checkpoint_seconds=arguments.checkpoint_seconds,
         )

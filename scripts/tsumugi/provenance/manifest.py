@@ -91,6 +91,7 @@ def write_manifest(
         "finished": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         **({"wall_seconds": round(now - started, 3)} if started is not None else {}),
         "host": platform.node(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),  # what sacct knows it by; None outside Slurm
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "code": dict(CODE),

@@ -10,17 +10,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tsumugi.atomic import atomic_directory
+from tsumugi.cluster.lease import Lease
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import file_sha256
 from tsumugi.training.engines.base import MOMENTS, trained
@@ -35,40 +34,28 @@ def fingerprint(spec: Mapping[str, Any], seed: int, inputs: Mapping[str, str]) -
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second job off this state.
-
-    Raises:
-        TsumugiError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise TsumugiError(f"{folder}: another job is training from this state; wait for it or stop it") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill in the middle of saving has left. Only for who holds the lock."""
+    """Remove what a kill in the middle of saving has left. Only for who holds the lease."""
     for pattern in (".step*.tmp", ".step*.old"):
         for leftover in folder.glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def save(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], progress: Mapping[str, Any], world: World) -> None:
+def save(
+    folder: Path,
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    progress: Mapping[str, Any],
+    world: World,
+    lease: Lease | None = None,
+) -> None:
     """Write the checkpoint of ``progress["step"]`` and remove older ones. All ranks call it; rank 0 writes.
 
     Args:
         tensors: an engine's ``tensors()``; it gathers as it goes, so every rank goes through it.
+        lease: of rank 0, on this folder; looked at before writing, and before what was written is given its name.
 
     Raises:
-        TsumugiError: it could not be written (a full disk); the checkpoint before it is kept.
+        TsumugiError: it could not be written (a full disk, or the lease is lost); the checkpoint before it is kept.
     """
     target = folder / f"step{progress['step']:09d}"
     if any(world.gather(target.exists())):  # the last step's state may have been saved already
@@ -76,11 +63,16 @@ def save(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], progress: Ma
     tensors = iter(tensors)
     error = None
     if world.is_main:
+        check = (lambda: None) if lease is None else lease.check
         try:
+            check()
             with atomic_directory(target) as temporary:
                 files = _write(temporary, tensors)
                 record = {"progress": dict(progress), "files": files}
                 (temporary / "progress.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+                check()
+        except TsumugiError as lost:
+            error = str(lost)
         except (OSError, SafetensorError) as problem:
             error = (
                 f"{target}: the state could not be saved ({problem}); the last good one is kept in {folder}. "
@@ -91,7 +83,7 @@ def save(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]], progress: Ma
     world.agree(error)
     if world.is_main:
         for older in folder.glob("step*"):
-            if older != target:
+            if older.name < target.name:
                 shutil.rmtree(older, ignore_errors=True)  # a network file system may hold a file that is still mapped
 
 

@@ -1,7 +1,7 @@
 """From the last checkpoint to a directory that Transformers opens."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,13 @@ from tsumugi.training.checkpoint import newest
 from tsumugi.training.opening import Start
 
 
-def export(start: Start, state: Path, output: Path) -> None:
+def export(start: Start, state: Path, output: Path, check: Callable[[], None]) -> None:
     """Write the trained model, or its adapter, with its tokenizer, its metrics and its curves.
 
     The model is opened anew and takes the checkpoint's weights: an engine may have cut its own into pieces.
+
+    Args:
+        check: raises where this job may not write there any more; called last, before ``output`` appears.
     """
     model, tokenizer = start.open()
     trained = newest(state)
@@ -33,3 +36,4 @@ def export(start: Start, state: Path, output: Path) -> None:
         shutil.copyfile(state / "metrics.jsonl", temporary / "metrics.jsonl")
         if (state / "tensorboard").is_dir():
             shutil.copytree(state / "tensorboard", temporary / "tensorboard")
+        check()

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C: remembered, and acted on between two steps."""
+"""SIGTERM and Ctrl-C: remembered, and acted on between two steps.
+
+SIGUSR1 is taken for SIGTERM: ``srun`` hands it on to its tasks, whereas SIGTERM makes it kill them.
+"""
 
 import signal
 import time
@@ -6,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-REPEATED_SECONDS = 5.0  # Ctrl-C reaches a process twice at once: from the terminal, and through torchrun
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+REPEATED_SECONDS = 5.0  # one request reaches a process twice at once: from the terminal or Slurm, and from its launcher
 
 
 class StopRequest:
@@ -20,9 +24,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Within the block, SIGTERM and SIGINT only set the yielded flag; a later second one acts as usual."""
+    """Within the block, SIGTERM, SIGUSR1 and SIGINT only set the yielded flag; a later second one acts as usual."""
     request = StopRequest()
-    old = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    old = {number: signal.getsignal(number) for number in STOPPING}
     asked: list[float] = []
 
     def remember(number: int, _: FrameType | None) -> None:
@@ -32,7 +36,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
             signal.raise_signal(number)
             return
         asked.append(now)
-        request.signal_name = signal.Signals(number).name
+        request.signal_name = "SIGTERM" if number == signal.SIGUSR1 else signal.Signals(number).name
 
     for number in old:
         signal.signal(number, remember)

@@ -8,19 +8,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
+from tsumugi.cluster.meeting import meeting_here, rank_name
+from tsumugi.cluster.slurm_job import TimeLimit, job_id, requeue, watched_time
+from tsumugi.cluster.staging import staged
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, write_manifest
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
 from tsumugi.training.export import export
+from tsumugi.training.holding import held, remove_states
 from tsumugi.training.interruption import StopRequest, stop_on_signal
-from tsumugi.training.loop import Trainer
+from tsumugi.training.loop import OutOfTime, Trainer
 from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Objective
@@ -34,10 +38,12 @@ from tsumugi.training.placement import (
     member_here,
     micro_batch_here,
     plan_run,
+    scratch_here,
 )
 from tsumugi.training.precision import describe_device, own_precision, pick_device
-from tsumugi.training.world import World, joined, place
+from tsumugi.training.world import OtherRankFailed, World, joined, place
 
+END_SECONDS = 300.0  # for Slurm to end a job that it has queued again
 RECORDS = ("metrics.jsonl", "tensorboard")  # how the result came about, and no part of it
 
 
@@ -69,6 +75,16 @@ class Job:
         return [*self.data, self.start]
 
     @property
+    def manifest(self) -> Path:
+        """The last file to be written."""
+        return self.output / "manifest.json"
+
+    @property
+    def result_spec(self) -> dict[str, Any]:
+        """The spec that the manifest names."""
+        return dict(self.spec) | {"seed": self.seed}
+
+    @property
     def run(self) -> str:
         """Name of the run, from results/models/{run}/seed{seed}."""
         return self.output.parent.name
@@ -81,6 +97,7 @@ class Opened:
     start: Start
     model: PreTrainedModel
     objective: Objective
+    inputs: dict[str, str]
     state: Path
     memory: MemoryMeter
     precision: str
@@ -92,33 +109,91 @@ def train(job: Job) -> None:
     """Run the job as one of its ranks, from its last checkpoint if there is one.
 
     Raises:
-        Interrupted: a signal asked for a stop; the state is saved.
+        Interrupted: a signal asked for a stop; the state is saved. Near the time limit of a Slurm job it is saved too,
+            and Slurm is asked to queue the job again.
         TsumugiError: something in the spec, the data or the machine does not fit. Raised on rank 0, for all ranks.
     """
-    started = time.time()
     local_rank, local_size = place()
     device = pick_device(local_rank)
-    with joined(device) as world, ExitStack() as stack:
+    with joined(device) as world:
+        try:
+            _train_in_turn(job, world, local_rank, local_size)
+        except OutOfTime as reason:
+            _go_on_later(world, reason)
+    if world.is_main:
+        remove_states(job.state)
+
+
+def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> None:
+    """Train while no other job is at work on this state, and write the result."""
+    started = time.time()
+    with ExitStack() as stack:
+        data = _data_here(job, world, stack)
         with world.together():
-            opened = _open(job, device, local_rank, local_size)
-            if world.is_main:
-                stack.enter_context(checkpoint.locked(opened.state))
-                checkpoint.remove_leftovers(opened.state)
-        stop = stack.enter_context(stop_on_signal())
+            opened = _open(job, data, world.device, local_rank, local_size)
+        state = opened.state
+        turn = stack.enter_context(held(state, world))
+        if turn.waited:
+            if turn.finished(job.manifest, job.result_spec, opened.inputs):
+                return
+            started = time.time()
+        if world.is_main:
+            state.mkdir(exist_ok=True)
+            checkpoint.remove_leftovers(state)
+        stop, time_limit = stack.enter_context(stop_on_signal()), TimeLimit()
+        if world.is_main:
+            time_limit = stack.enter_context(watched_time())
+            if time_limit.trouble:
+                print(f"the time limit of this job is not known, and not minded: {time_limit.trouble}", flush=True)
         counts = parameter_counts(opened.model)
         try:
             trainer = _trainer(job, world, opened, counts)
+            trainer.lease, trainer.time_limit = turn.lease, time_limit
             start, kind = opened.start, opened.kind
             del opened  # and with it the model, once the trainer lets go of it
             execution = _train(trainer, stop, kind)
         except (RuntimeError, MemoryError) as problem:
             raise _explained(problem, world) from problem
         _finish(job, world, start, trainer, _results(trainer, counts), execution, started)
+        if turn.lease is not None:
+            with suppress(TsumugiError):  # the result is there; the state may be another job's by now
+                turn.lease.check()
+                shutil.rmtree(state, ignore_errors=True)
+
+
+def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
+    """Have Slurm queue this job again, and wait until it ends this one: a status of ours would count as a failure.
+
+    Raises:
+        TsumugiError: Slurm does not want to, or does not end the job. Raised on rank 0, for all ranks.
+    """
+    refused = None
     if world.is_main:
-        _remove_states(job.state)
+        print(f"{reason}; asking Slurm to queue this job again, to go on from there", flush=True)
+        try:
+            requeue(job_id() or "")
+        except TsumugiError as problem:
+            refused = f"Slurm does not queue this job again ({problem}): run the same job again to go on"
+    world.agree(world.gather(refused)[0])
+    time.sleep(END_SECONDS)  # SIGTERM comes, and is not caught any more
+    world.agree(f"Slurm was to queue this job again, but has not ended it for {END_SECONDS:.0f} s; run it again")
+    raise AssertionError("agree raises")
 
 
-def _open(job: Job, device: torch.device, local_rank: int, local_size: int) -> Opened:
+def _data_here(job: Job, world: World, stack: ExitStack) -> Sequence[Path]:
+    """The data's manifests where this machine reads them; the first rank of each machine sees to that."""
+    if not job.wishes.stage:
+        return job.data
+
+    def stage() -> list[Path]:
+        return stack.enter_context(staged(job.data, scratch_here(job.wishes, world.device)))
+
+    found = world.patiently(stage if world.local_rank == 0 else None)
+    nodes = world.gather(world.node)
+    return next(data for node, data in zip(nodes, found, strict=True) if node == world.node and data is not None)
+
+
+def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int, local_size: int) -> Opened:
     job.wishes.check()
     micro_batch = micro_batch_here(job.wishes, local_rank, local_size)
     kind, of_inventory = kind_here(job.wishes, device, job.run)
@@ -133,7 +208,8 @@ def _open(job: Job, device: torch.device, local_rank: int, local_size: int) -> O
     return Opened(
         start=start,
         model=model,
-        objective=build_objective(job.spec, job.data, tokenizer, model.config, job.seed),
+        objective=build_objective(job.spec, data, tokenizer, model.config, job.seed),
+        inputs=inputs,
         state=job.state / checkpoint.fingerprint(job.spec, job.seed, inputs),
         memory=memory,
         precision=precision,
@@ -204,19 +280,22 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
     }
 
 
-def _explained(problem: Exception, world: World) -> Exception:
+def _explained(problem: Exception, world: World) -> BaseException:
     """What to do when memory ran out or another rank is gone; any other problem as it is."""
     reason = str(problem).partition("\n")[0]
     if is_out_of_memory(problem):
         return TsumugiError(
-            f"rank {world.rank} ({describe_device(world.device)}): out of memory ({reason}); the last checkpoint is "
-            "kept. Lower its micro-batch, let scripts/calibrate_model.py find the largest that fits, or use "
-            "--gradient-checkpointing, a higher --zero-stage or --offload cpu"
+            f"{rank_name(world.rank)}, {describe_device(world.device)}: out of memory ({reason}); the last "
+            "checkpoint is kept. Lower its micro-batch, let scripts/calibrate_model.py find the largest that fits, or "
+            "use --gradient-checkpointing, a higher --zero-stage or --offload cpu"
         )
     if isinstance(problem, torch.distributed.DistError) or "gloo" in reason:
+        meeting = meeting_here()
+        if meeting is not None and not meeting.speaks():
+            return OtherRankFailed(1)
         return TsumugiError(
-            f"rank {world.rank}: another rank is gone ({reason}); its own output says why. The last checkpoint is "
-            "kept: run the same job again to go on"
+            f"{rank_name(world.rank)}: another rank is gone ({reason}); its own output says why. The last "
+            "checkpoint is kept: run the same job again to go on"
         )
     return problem
 
@@ -257,13 +336,14 @@ def _finish(
             return
         del trainer.engine, trainer.module  # room for the model that is opened to be written
         try:
-            export(start, trainer.state, job.output)
+            check = trainer.lease.check if trainer.lease else lambda: None
+            export(start, trainer.state, job.output, check)
             files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
             records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
             write_manifest(
-                job.output / "manifest.json",
+                job.manifest,
                 kind="train_model",
-                spec=dict(job.spec) | {"seed": job.seed},
+                spec=job.result_spec,
                 inputs=job.inputs,
                 outputs=[path for path in files if path not in records],
                 records=records,
@@ -275,14 +355,3 @@ def _finish(
             raise TsumugiError(
                 f"{job.output}: could not be written ({problem}); the state is kept: make room, run the same job again"
             ) from None
-
-
-def _remove_states(folder: Path) -> None:
-    """Remove this job's state, and those of earlier configurations of the run, unless a job is at work on one."""
-    for state in folder.iterdir():
-        with suppress(TsumugiError):
-            with checkpoint.locked(state):  # then no job is at work on it
-                pass
-            shutil.rmtree(state, ignore_errors=True)
-    with suppress(OSError):  # not empty: another job is at work
-        folder.rmdir()

@@ -1,59 +1,147 @@
-"""One process for each GPU, which share the cores: a command started alone becomes the launcher of several."""
+"""One process for each GPU, which share the cores: a command started alone becomes the launcher of several.
+
+Started by ``span_nodes.py``, on each node of a Slurm job, it is the launcher of this node's part of one run.
+"""
 
 import os
 import signal
 import sys
+import time
 import uuid
+from types import FrameType
+from typing import Any
+
+from tsumugi.cluster.inventory import this_host
+from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
+from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given
+from tsumugi.errors import TsumugiError
+from tsumugi.training.interruption import REPEATED_SECONDS
 
 SHUTDOWN_SECONDS = "60"  # for saving the state after a signal, where torchrun would give half of it
+MEETING_SECONDS = 300  # from the first node to the last; imports from a slow disk take their time
 
 
 def spread(processes: int | None) -> None:
     """Run this command in ``processes`` processes on this machine, and leave with their status.
 
-    Does nothing in a process that ``torchrun`` has started, nor for one process. None: one process for each GPU, or a
-    single one without GPUs.
+    Does nothing in a process that ``torchrun`` has started, nor for one process of a run on one node.
+
+    Args:
+        processes: None: one for each GPU, or a single one without GPUs; where TSUMUGI_DEVICE is ``cpu``, one for each
+            device that CUDA_VISIBLE_DEVICES names.
     """
     if "RANK" in os.environ:
         return
-    if processes is None:
-        import torch
+    meeting = meeting_here()
+    processes = processes or max(1, _devices())
+    if meeting is not None or processes > 1:
+        from tsumugi.training.precision import check_gpus_given
 
-        processes = max(1, torch.cuda.device_count())
-    if processes > 1:
-        raise SystemExit(_launch(processes))
+        check_gpus_given()  # here too, so that it is said once
+        raise SystemExit(_launch(processes, meeting))
 
 
-def _launch(processes: int) -> int:
-    """What ``torchrun --standalone`` does, without its traceback under the error that a process has printed."""
+def _devices() -> int:
+    if cpu_is_wanted():
+        return devices_given()
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _launch(processes: int, meeting: Meeting | None) -> int:
+    """What ``torchrun`` does, without its traceback under the error that a process has printed."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
         nproc_per_node=processes,
-        run_id=str(uuid.uuid4()),
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
         max_restarts=0,  # a retry goes on from the checkpoint, and who started us decides about it
+        signals_to_handle="SIGHUP,SIGQUIT",  # the others are ours
+        **_alone() if meeting is None else _among(meeting),
     )
+    _end_at_signals()
     try:
         elastic_launch(config, sys.executable)(*sys.argv)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:  # a killed process prints nothing itself
+            where = "" if meeting is None else f" ({this_host()})"
             print(
-                f"error: rank {rank} was ended by {signal.Signals(-failure.exitcode).name}, and the others with it; "
-                "the last checkpoint is kept: run the same job again to go on",
+                f"error: rank {rank}{where} was ended by {signal.Signals(-failure.exitcode).name}, and the others with "
+                "it; the last checkpoint is kept: run the same job again to go on",
                 file=sys.stderr,
             )
-        return 1
+        status = 1
     except SignalException as error:
-        return 128 + error.sigval
-    return 0
+        status = 128 + error.sigval
+    except RendezvousError as error:
+        raise _no_meeting(meeting, error) from None
+    else:
+        return 0
+    if meeting is not None:
+        meeting.part()
+    return status
+
+
+def _alone() -> dict[str, Any]:
+    """A rendezvous of this machine with itself, as ``torchrun --standalone``."""
+    return {"min_nodes": 1, "max_nodes": 1, "run_id": str(uuid.uuid4()), "rdzv_endpoint": "localhost:0"}
+
+
+def _among(meeting: Meeting) -> dict[str, Any]:
+    """The rendezvous of all nodes; its store is that of ``span_nodes.py``."""
+    return {
+        "min_nodes": meeting.nodes,
+        "max_nodes": meeting.nodes,
+        "run_id": meeting.token,
+        "rdzv_endpoint": meeting.endpoint,
+        "rdzv_configs": {"is_host": False, "timeout": MEETING_SECONDS, "join_timeout": MEETING_SECONDS},
+        "local_addr": address_here(),
+    }
+
+
+def _no_meeting(meeting: Meeting | None, error: Exception) -> Exception:
+    from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousTimeoutError
+
+    if meeting is None:
+        return error
+    if isinstance(error, RendezvousTimeoutError):
+        meaning = (
+            f"after {MEETING_SECONDS} s not all {meeting.nodes} nodes have begun; the output of the others says why"
+        )
+    elif isinstance(error, RendezvousConnectionError):
+        meaning = (
+            f"the store of the first node, {meeting.endpoint}, is not reached; can this node look that name up, and "
+            "does a firewall let it through?"
+        )
+    else:
+        meaning = "another node has left before training began; its own output says why"
+    return TsumugiError(f"{this_host()}: {meaning}")
+
+
+def _end_at_signals() -> None:
+    """Let SIGTERM and SIGINT end the launcher and its processes in order, and SIGUSR1, which ``srun`` hands on.
+
+    The same request may come more than once: from Slurm to all processes, through ``span_nodes.py``, from a terminal.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    asked: list[float] = []
+
+    def end(number: int, _: FrameType | None) -> None:
+        asked.append(time.monotonic())
+        if len(asked) > 1 and asked[-1] - asked[0] <= REPEATED_SECONDS:
+            return
+        meant = signal.SIGTERM if number == signal.SIGUSR1 else signal.Signals(number)
+        raise SignalException(f"the launcher got {meant.name}", meant)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, end)
 
 
 def share_threads(threads: int | None) -> None:

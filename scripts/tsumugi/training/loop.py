@@ -9,12 +9,14 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
+from tsumugi.cluster.lease import Lease
+from tsumugi.cluster.slurm_job import TimeLimit, margin
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import checkpoint
@@ -40,6 +42,10 @@ class Interrupted(TsumugiError):
     """Training was asked to stop; its state is saved."""
 
 
+class OutOfTime(Exception):
+    """The time limit of the Slurm job is near, and the state is saved. Raised on all ranks, to go on later together."""
+
+
 @dataclass
 class Trainer:
     """One run, as one of its ranks.
@@ -53,6 +59,8 @@ class Trainer:
         offload: optimizer states stay in the CPU's memory.
         plan: how the first steps are shared out.
         state: folder of this job's checkpoints (ends in the fingerprint).
+        lease: of rank 0, the right to write there.
+        time_limit: of the Slurm job, as rank 0 knows it.
     """
 
     world: World
@@ -68,6 +76,8 @@ class Trainer:
     state: Path
     checkpoint_seconds: float
     memory: MemoryMeter
+    lease: Lease | None = None
+    time_limit: TimeLimit = field(default_factory=TimeLimit)
 
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.objective.sizes, self.objective.weights, self.seed)
@@ -87,7 +97,9 @@ class Trainer:
             "memory": {},
         }
         self._saved_at = time.monotonic()
+        self._longest = {"step": 0.0, "saving": 0.0}  # seconds, in this attempt
         self._start_engine()
+        self._first_step = self.progress["step"]
 
     def _start_engine(self) -> None:
         """Build the engine over the weights of the newest checkpoint, or over those that there are."""
@@ -121,7 +133,8 @@ class Trainer:
 
         Raises:
             Interrupted: a rank was asked to stop; the state is saved.
-            TsumugiError: the loss is no number, or the state cannot be saved.
+            OutOfTime: the job's time limit is near; the state is saved.
+            TsumugiError: the loss is no number, the state cannot be saved, or there is no time for a single step.
         """
         self.energy.start()
         metrics, display = self._open_displays() if self.world.is_main else (None, None)
@@ -129,9 +142,12 @@ class Trainer:
         try:
             if not self.resumed:
                 self._report(metrics, display, train_loss=None)
+            self._check_time()
             while self.progress["step"] < self.recipe["steps"]:
+                begun = time.monotonic()
                 stopping, due = self._advance(stop, display)
                 self._log(metrics, display)
+                self._longest["step"] = max(self._longest["step"], time.monotonic() - begun)
                 if stopping or due:
                     self._save()
                 if stopping:
@@ -148,7 +164,9 @@ class Trainer:
         """One step and its accounts; returns whether all ranks are to stop, and to save."""
         started = time.monotonic()
         due = self.world.is_main and started - self._saved_at > self.checkpoint_seconds
-        loss, predicted, tokens, stopping, saving = self._step(self.progress["step"], bool(stop), due)
+        due = due or (self.lease is not None and self.lease.in_doubt())  # saving looks, and tells all ranks
+        leave = bool(stop) or self._time_is_up()
+        loss, predicted, tokens, stopping, saving = self._step(self.progress["step"], leave, due)
         seconds = time.monotonic() - started
         self._count(loss, predicted, tokens, seconds)
         replanned = self.balance.observe(self.engine.busy_seconds(), seconds)
@@ -309,6 +327,7 @@ class Trainer:
     # --- what survives a stop ---
 
     def _save(self) -> None:
+        begun = time.monotonic()
         scale = self.engine.loss_scale
         self.progress["loss_scale"] = None if scale is None else vars(scale).copy()
         for measured in self.world.gather(self.memory.as_execution()):  # the peak over all ranks and attempts
@@ -318,8 +337,9 @@ class Trainer:
         if self.balance.measured_step is not None or "plan" not in self.progress:
             self.progress["plan"] = self.balance.as_record()
         self._add_energy()
-        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.world)
+        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.world, self.lease)
         self._saved_at = time.monotonic()
+        self._longest["saving"] = max(self._longest["saving"], self._saved_at - begun)
 
     def _add_energy(self) -> None:
         used = dict(self.world.gather((self.energy.uuid, self.energy.joules())))  # two ranks may share a GPU
@@ -328,10 +348,26 @@ class Trainer:
         if joules:
             self.progress["joules"] = (self.progress["joules"] or 0.0) + sum(joules)
 
-    def _leave(self, stop: StopRequest) -> None:
+    def _time_is_up(self) -> bool:
+        left, limit = self.time_limit.left(), self.time_limit.limit
+        return left is not None and limit is not None and left < margin(limit, **self._longest)
+
+    def _check_time(self) -> None:
+        """Leave before the first step if there is no time for it; going on later would bring us here again."""
+        if self.world.sum(self._time_is_up())[0]:
+            left, limit = self.time_limit.left() or 0.0, self.time_limit.limit or 0.0
+            self._fail(
+                f"the job's time limit of {limit / 60:.0f} min is too short: {left:.0f} s are left before the first "
+                f"step, and {margin(limit, **self._longest):.0f} s are kept for saving. Ask Slurm for more time "
+                "(compute.needs, hours)"
+            )
+
+    def _leave(self, stop: StopRequest) -> NoReturn:
+        signals = [name for name in self.world.gather(stop.signal_name if stop else None) if name]
+        step, steps = self.progress["step"], self.recipe["steps"]
+        where = f"at step {step} of {steps}; the state is saved in {self.state}"
+        if not signals:
+            raise OutOfTime(f"stopped before the job's time limit, after {step - self._first_step} steps, {where}")
         if not self.world.is_main:
             raise OtherRankFailed(1)
-        raise Interrupted(
-            f"stopped by {stop.signal_name or 'a signal to another rank'} at step {self.progress['step']} of "
-            f"{self.recipe['steps']}; the state is saved in {self.state}; run the same job again to go on"
-        )
+        raise Interrupted(f"stopped by {signals[0]} {where}; run the same job again to go on")

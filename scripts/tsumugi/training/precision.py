@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from tsumugi.cluster.inventory import this_host
+from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given, job_id
 from tsumugi.errors import TsumugiError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -14,12 +16,39 @@ Capability = tuple[int, int] | None  # compute capability of a GPU; None: the CP
 
 
 def pick_device(local_rank: int) -> torch.device:
-    """The GPU of this process, or the CPU on a machine without one.
+    """The GPU of this process, or the CPU on a machine without one, or where TSUMUGI_DEVICE is ``cpu``.
 
     Raises:
-        TsumugiError: more processes were started here than there are GPUs.
+        TsumugiError: more processes were started here than there are GPUs, or Slurm gave GPUs that PyTorch cannot see.
     """
+    if cpu_is_wanted():
+        return torch.device("cpu")
+    check_gpus_given()
     return device_of(local_rank, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def check_gpus_given() -> None:
+    """Refuse to compute on the CPU without a word where Slurm gave GPUs.
+
+    Raises:
+        TsumugiError: PyTorch does not see them.
+    """
+    if job_id() and devices_given() and not cpu_is_wanted() and not torch.cuda.is_available():
+        raise no_gpu_seen(f"Slurm gave this job GPUs (CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']})")
+
+
+def no_gpu_seen(promise: str) -> TsumugiError:
+    """The error of a process that was promised a GPU and would compute on the CPU without a word.
+
+    Args:
+        promise: by whom, as the beginning of a sentence.
+    """
+    why = "nvidia-smi there says whether its driver works, and is new enough for this PyTorch"
+    if torch.version.cuda is None:
+        why = f"PyTorch {torch.__version__} is a build without CUDA; install what envs/cuda.lock names"
+    return TsumugiError(
+        f"{this_host()}: {promise}, but PyTorch sees none. {why}. To compute on the CPU, set TSUMUGI_DEVICE=cpu"
+    )
 
 
 def device_of(local_rank: int, gpus: int) -> torch.device:

@@ -17,6 +17,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from tsumugi.cluster.meeting import meeting_here, rank_name
+
 BEAT_SECONDS = 3.0
 LOST_SECONDS = 25.0
 
@@ -80,9 +82,12 @@ def _end(sign: str, machine: str) -> None:
 
 
 def _leave(rank: int, reason: str) -> None:
-    print(
-        f"error: rank {rank}: {reason}; leaving. The last checkpoint is kept: run the same job again to go on",
-        file=sys.stderr,
-        flush=True,
-    )
+    meeting = meeting_here()
+    if meeting is None or meeting.speaks():
+        print(
+            f"error: {rank_name(rank)}: {reason}; leaving. The last checkpoint is kept: run the same job again to go "
+            "on",
+            file=sys.stderr,
+            flush=True,
+        )
     os._exit(1)  # the main thread hangs in a collective and cannot be asked

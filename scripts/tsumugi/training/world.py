@@ -4,7 +4,9 @@
 """
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from tsumugi.cluster.meeting import rank_name
 from tsumugi.errors import TsumugiError
 from tsumugi.training.watchdog import watched
 
@@ -20,6 +23,7 @@ from tsumugi.training.watchdog import watched
 # is lost is noticed by the watchdog, within half a minute.
 PATIENCE = timedelta(minutes=30)
 MEETING = timedelta(minutes=5)  # from the first process to the last; imports from a slow disk take their time
+ROUND_SECONDS = 60.0  # of waiting for a rank that works alone, until the ranks say to one another that they wait
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": "0"}
 
 
@@ -80,17 +84,17 @@ class World:
             TsumugiError: on rank 0, with the errors of all ranks that have one.
             OtherRankFailed: on the others.
         """
-        errors = [(rank, text) for rank, text in enumerate(self.gather(error)) if text is not None]
+        named = self.gather(None if error is None else (rank_name(self.rank), error))
+        errors = [found for found in named if found is not None]
         if not errors:
             return
         if not self.is_main:
             raise OtherRankFailed(1)
         texts = list(dict.fromkeys(text for _, text in errors))
-        if len(texts) == 1:
-            everywhere = len(errors) == self.size
-            raise TsumugiError(texts[0] if everywhere else f"{_ranks([r for r, _ in errors])}: {texts[0]}")
+        if len(texts) == 1 and len(errors) == self.size:
+            raise TsumugiError(texts[0])
         raise TsumugiError(
-            "\n".join(f"{_ranks([r for r, other in errors if other == text])}: {text}" for text in texts)
+            "\n".join(f"{', '.join(name for name, other in errors if other == text)}: {text}" for text in texts)
         )
 
     @contextmanager
@@ -107,14 +111,35 @@ class World:
             error = str(problem)
         self.agree(error)
 
+    def patiently(self, work: Callable[[], Any] | None) -> list[Any]:
+        """Do something that may take hours on some ranks; returns what it gave on each, None where there was no work.
+
+        In a collective, the ranks that have nothing to do would give the others up.
+
+        Raises:
+            TsumugiError, OtherRankFailed: as :meth:`agree`.
+        """
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work() if work is not None else None)
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, name="patient work", daemon=True).start()  # a daemon: Ctrl-C need not wait for it
+        while not all(self.gather(bool(wait([future], ROUND_SECONDS).done))):
+            continue
+        problem = future.exception()
+        if problem is not None and not isinstance(problem, TsumugiError):
+            raise problem
+        self.agree(None if problem is None else str(problem))
+        return self.gather(future.result())
+
     def from_main(self, tensor: torch.Tensor) -> None:
         """Replace ``tensor`` by that of rank 0."""
         if self.size > 1:
             dist.broadcast(tensor, 0)
-
-
-def _ranks(ranks: list[int]) -> str:
-    return ("rank " if len(ranks) == 1 else "ranks ") + ", ".join(map(str, ranks))
 
 
 def place() -> tuple[int, int]:
@@ -166,5 +191,5 @@ def _wait_for_all(rank: int, size: int) -> None:
     except RuntimeError:
         missing = ", ".join(str(number) for number, name in enumerate(names) if not store.check([name]))
         raise TsumugiError(
-            f"rank {rank}: after {MEETING.seconds} s there is nothing of rank {missing}; its own output says why"
+            f"{rank_name(rank)}: after {MEETING.seconds} s there is nothing of rank {missing}; its own output says why"
         ) from None
