@@ -1,7 +1,7 @@
 """Tsumugi: raw corpora -> shards -> tokenizers -> models -> generations -> scores -> report.
 
 The default experiment is config.yaml; `--configfile experiments/x.yaml` takes its place. Target rules, in the order of
-the stages: corpora, tokenizers, models, generations, scores, report (the default).
+the stages: corpora, tokenizers, models, generations, scores, report (the default). `calibrations` is asked for by none.
 """
 
 import json
@@ -57,6 +57,7 @@ wildcard_constraints:
     run="|".join(map(re.escape, experiment.runs)) or "(?!)",
     seed=r"\d+",
     shard=r"\d{5}",
+    kind=r"[A-Za-z0-9_-]+",
     stage=r"[a-z_]+",
     name=r"[A-Za-z0-9_.-]+",
 
@@ -65,6 +66,7 @@ include: "rules/common.smk"
 include: "rules/specs.smk"
 include: "rules/corpus.smk"
 include: "rules/tokenizer.smk"
+include: "rules/calibrate.smk"
 include: "rules/train.smk"
 include: "rules/generate.smk"
 include: "rules/score.smk"
@@ -87,6 +89,17 @@ rule tokenizers:
     """Every tokenizer, and how finely it cuts."""
     input:
         expand("results/tokenizers/{tokenizer}/fertility.json", tokenizer=experiment.tokenizers),
+    localrule: True
+
+
+rule calibrations:
+    """What every run's training takes, measured on each kind of machine that it may be trained on; nothing else asks."""
+    input:
+        [
+            f"{experiment.compute.calibration}/runs/{run}/{kind}.json"
+            for run in experiment.runs
+            for kind in calibrated_kinds(run)
+        ],
     localrule: True
 
 

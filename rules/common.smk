@@ -1,14 +1,11 @@
 # Paths and input functions that several stages share. No rules.
 
 import shlex
+from functools import cache
 
-from tsumugi.training.inventory import load_inventory
-
-if experiment.compute.inventory is not None:
-    try:
-        load_inventory(experiment.compute.inventory)  # before anything runs, not when the first job trains
-    except TsumugiError as error:
-        raise WorkflowError(str(error)) from None
+from tsumugi.cluster.inventory import load_inventory
+from tsumugi.cluster.needs import Needs
+from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
 
 # --- what decides a job, and what does not ---
 
@@ -43,11 +40,123 @@ def training_flags(wildcards):
     compute, flags = experiment.compute, []
     if (micro_batch := wished_micro_batch(wildcards.run)) is not None:
         flags += ["--micro-batch", str(micro_batch)]
-    if compute.inventory is not None:
-        flags += ["--inventory", compute.inventory]
+    if INVENTORY_FILE is not None:
+        flags += ["--inventory", INVENTORY_FILE]
+    if compute.gradient_checkpointing:
+        flags.append("--gradient-checkpointing")
+    if compute.stage_to_scratch:
+        flags.append("--stage")
+    return shlex.join(flags)
+
+
+def calibration_flags(wildcards):
+    """The flags of calibrate_model.py that stand only where the configuration sets them: as in training."""
+    compute = experiment.compute
+    flags = [] if compute.zero_stage == "auto" else ["--zero-stage", str(compute.zero_stage)]
+    if compute.offload != "none" and compute.zero_stage != "auto":
+        flags += ["--offload", compute.offload]
     if compute.gradient_checkpointing:
         flags.append("--gradient-checkpointing")
     return shlex.join(flags)
+
+
+def first_seed(wildcards):
+    """The seed that a run is calibrated with; it changes no time."""
+    return experiment.runs[wildcards.run].seeds[0]
+
+
+# --- where a job goes ---
+
+
+def profile_inventory():
+    """The inventory that a cluster's profile names among its default-resources; None on a workstation."""
+    said = (workflow.resource_settings.default_resources or {}).get("inventory")
+    if said is None:
+        return None
+    path = Path(str(said.raw).strip("'\""))
+    beside_snakefile = Path(workflow.basedir) / path
+    return str(beside_snakefile if not path.exists() and beside_snakefile.exists() else path)
+
+
+ON_CLUSTER = profile_inventory() is not None
+INVENTORY_FILE = experiment.compute.inventory or profile_inventory()
+TRAIN_MEM_MB, TRAIN_MINUTES = 6000, 720  # of a job that trains, where compute.needs says nothing else
+
+try:  # before anything runs, not when the first job trains
+    INVENTORY = load_inventory(INVENTORY_FILE) if INVENTORY_FILE is not None else None
+    if ON_CLUSTER and workflow.is_main_process:
+        check_all(INVENTORY, experiment, mem_mb=TRAIN_MEM_MB, minutes=TRAIN_MINUTES)
+except TsumugiError as error:
+    raise WorkflowError(str(error)) from None
+
+
+@cache
+def run_request(run, mem_mb=TRAIN_MEM_MB, runtime=TRAIN_MINUTES, alone=False):
+    """What Slurm is asked for on behalf of a run; ``alone``: by a job of one process, whatever training spans."""
+    return request_for(INVENTORY, experiment, run, mem_mb=mem_mb, minutes=runtime, alone=alone)
+
+
+def model_nodes(mem_mb, runtime, alone=False):
+    """Resources of a job that computes with a run's model: on a cluster, which nodes it may land on."""
+    return placed(mem_mb, runtime, lambda wildcards: run_request(wildcards.run, mem_mb, runtime, alone))
+
+
+def kind_nodes(mem_mb, runtime):
+    """Resources of a job that measures one kind of machine: on a cluster, a node of that kind."""
+
+    def request(wildcards):
+        needs = Needs(kinds=(wildcards.kind,))
+        return make_request(INVENTORY, needs, f"calibrating {wildcards.kind}", mem_mb=mem_mb, minutes=runtime)
+
+    return placed(mem_mb, runtime, request)
+
+
+def placed(mem_mb, runtime, request):
+    """Memory and minutes of a job; on a cluster, all that ``request(wildcards)`` comes to."""
+    if not ON_CLUSTER:
+        return {"mem_mb": mem_mb, "runtime": runtime}
+
+    def asked(name):
+        return lambda wildcards: request(wildcards).resources()[name]
+
+    return {name: asked(name) for name in RESOURCES}
+
+
+def calibrated_kinds(run):
+    """The kinds of machines that a run may be trained on."""
+    return run_request(run).kinds if ON_CLUSTER else ("here",)
+
+
+def cpu_nodes():
+    """Partition and constraint of the nodes without GPUs, if there are any: for a job that needs no GPU."""
+    if not ON_CLUSTER or all(kind.gpus for kind in INVENTORY.kinds.values()):
+        return {}
+    try:
+        request = make_request(INVENTORY, Needs(gpu_memory_gib=0), "jobs that need no GPU", mem_mb=1, minutes=1)
+    except TsumugiError as error:
+        raise WorkflowError(str(error)) from None
+    return {name: value for name, value in request.resources().items() if name in ("slurm_partition", "constraint")}
+
+
+CPU_NODES = cpu_nodes()
+
+
+def run_processes(wildcards):
+    """Training processes of each machine."""
+    if not ON_CLUSTER:
+        return experiment.compute.processes
+    return run_request(wildcards.run).processes or "auto"
+
+
+def spanning(wildcards):
+    """What stands before the command of a run that spans several nodes: it starts the command on each of them."""
+    if not ON_CLUSTER or (request := run_request(wildcards.run)).nodes == 1:
+        return ""
+    command = ["python", str(Path(scripts) / "span_nodes.py"), "--nodes", str(request.nodes)]
+    command += ["--threads", str(experiment.compute.threads)]
+    if request.gpus_in_all is not None:
+        command += ["--gpus", str(request.gpus_in_all)]
+    return shlex.join([*command, "--"])
 
 
 # --- paths ---
@@ -83,6 +192,14 @@ def pairs_manifest(run):
 
 def model_manifest(run, seed):
     return f"results/models/{run}/seed{seed}/manifest.json"
+
+
+def start_of(run, seed):
+    """Manifest of what a run starts from: another run, or its tokenizer."""
+    source = experiment.runs[run].init_from
+    if source in experiment.runs:
+        return model_manifest(source, seed)
+    return tokenizer_manifest(experiment.tokenizer_of(run))
 
 
 # --- input functions, in the order of the stages ---
@@ -155,11 +272,13 @@ def run_data(wildcards):
 
 
 def run_start(wildcards):
-    """Manifest of what a run starts from: another run, or its tokenizer."""
-    source = experiment.runs[wildcards.run].init_from
-    if source in experiment.runs:
-        return model_manifest(source, wildcards.seed)
-    return tokenizer_manifest(experiment.tokenizer_of(wildcards.run))
+    """Manifest of what a run starts from."""
+    return start_of(wildcards.run, wildcards.seed)
+
+
+def calibrated_start(wildcards):
+    """The same for the job that calibrates a run."""
+    return start_of(wildcards.run, first_seed(wildcards))
 
 
 def run_pairs(wildcards):

@@ -22,8 +22,7 @@ rule generate_text:
         "../envs/cpu.yaml"
     threads: timed_threads
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **model_nodes(mem_mb=4000, runtime=240, alone=True),
         compute_threads=experiment.compute.threads,
         micro_batch=run_micro_batch,
     shell:

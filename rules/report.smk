@@ -56,6 +56,7 @@ rule build_report:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=2000,
         runtime=60,
     shell:
@@ -80,6 +81,7 @@ rule verify_provenance:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=240,
     shell:

@@ -22,8 +22,7 @@ rule score_likelihood:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
-        runtime=240,
+        **model_nodes(mem_mb=4000, runtime=240, alone=True),
         micro_batch=run_micro_batch,
     shell:
         r"""
@@ -57,6 +56,7 @@ rule score_quality:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=2000,
         runtime=60,
     shell:
@@ -89,6 +89,7 @@ rule score_ngrams:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=4000,
         runtime=60,
     shell:

@@ -21,23 +21,23 @@ rule train_model:
         "../envs/cpu.yaml"
     threads: timed_threads
     resources:
-        mem_mb=6000,
-        runtime=720,
+        **model_nodes(mem_mb=TRAIN_MEM_MB, runtime=TRAIN_MINUTES),
         # Where and how fast: resources and no params, for they change no result.
-        processes=experiment.compute.processes,
+        processes=run_processes,
         zero_stage=experiment.compute.zero_stage,
         offload=experiment.compute.offload,
         calibration=experiment.compute.calibration,
         compute_threads=experiment.compute.threads,
         checkpoint_seconds=experiment.compute.checkpoint_seconds,
         flags=training_flags,
+        spanning=spanning,
     params:
         state="state/{run}/seed{seed}",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
 
-        python "$TSUMUGI_SCRIPTS"/train_model.py \
+        {resources.spanning} python "$TSUMUGI_SCRIPTS"/train_model.py \
             --spec {input.spec:q} \
             --seed {wildcards.seed} \
             --data {input.data:q} \
@@ -49,6 +49,6 @@ rule train_model:
             --offload {resources.offload} \
             --calibration {resources.calibration:q} \
             --threads {resources.compute_threads} \
-            --checkpoint-seconds {resources.checkpoint_seconds} \
-            {resources.flags}
+            {resources.flags} \
+            --checkpoint-seconds {resources.checkpoint_seconds}
         """

@@ -1,11 +1,13 @@
 """Partial runs by target or by file, and the ways into the workflow that need no finished run."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 from on_workstation import planned, snakemake
 from tiny_experiment import ROOT, TINY, prepare
+from tsumugi.provenance import read_manifest
 
 STAGES = {
     "corpora": {"summarize_corpus"},
@@ -44,6 +46,18 @@ def test_a_file_can_be_named(fresh):
     jobs = planned(fresh, "results/models/rwkv-write/seed1/manifest.json")
     assert jobs["train_model"] == 2
     assert "generate_text" not in jobs
+
+
+def test_what_a_run_takes_is_measured_where_it_is_asked_for_and_read_by_training(copy):
+    assert planned(copy, "calibrations")["calibrate_model"] == 5
+    record = copy / "calibration/runs/rwkv-base/here.json"
+    snakemake(copy, str(record.relative_to(copy)))
+    found = json.loads(record.read_text())
+    assert found["largest_micro_batch"] == found["tried_up_to"] == 8
+    assert (copy / found["calibration"]).exists()
+    model = "results/models/rwkv-base/seed1/manifest.json"
+    snakemake(copy, "--force", model)
+    assert read_manifest(copy / model)["execution"]["plan"]["in_seconds"], "the plan was made from what was measured"
 
 
 def test_the_cluster_profile_plans_literally_as_documented():

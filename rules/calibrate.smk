@@ -1,0 +1,41 @@
+# Needs: what the training of a run needs, and on a cluster the inventory of nodes.
+# Makes: {compute.calibration}/, which training reads: the largest micro-batch that fits a device, and what a step takes
+#        there; and in it runs/{run}/{kind}.json, which says what was found for a run on a kind of machine. No rule asks
+#        for it: `snakemake calibrations` does. On a workstation the only kind is "here".
+
+
+rule calibrate_model:
+    """Find the largest micro-batch of a run on one kind of machine, and how long a step takes there."""
+    input:
+        spec="results/specs/train_model/{run}.json",
+        data=run_data,
+        start=calibrated_start,
+    output:
+        record=f"{experiment.compute.calibration}/runs/{{run}}/{{kind}}.json",
+    log:
+        "logs/calibrate_model/{run}/{kind}.log",
+    benchmark:
+        "benchmarks/calibrate_model/{run}/{kind}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: timed_threads
+    resources:
+        **kind_nodes(mem_mb=6000, runtime=60),
+        calibration=experiment.compute.calibration,
+        compute_threads=experiment.compute.threads,
+        seed=first_seed,
+        flags=calibration_flags,
+    shell:
+        r"""
+        exec &> >(trap '' TERM INT && exec tee {log:q})
+
+        python "$TSUMUGI_SCRIPTS"/calibrate_model.py \
+            --spec {input.spec:q} \
+            --seed {resources.seed} \
+            --data {input.data:q} \
+            --init-from {input.start:q} \
+            --threads {resources.compute_threads} \
+            --output {resources.calibration:q} \
+            {resources.flags} \
+            --record {output.record:q}
+        """
