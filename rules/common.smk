@@ -3,6 +3,7 @@
 import shlex
 from functools import cache
 
+from tsumugi.cluster.executor import mend_plugin
 from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
@@ -88,6 +89,9 @@ try:  # before anything runs, not when the first job trains
         check_all(INVENTORY, experiment, mem_mb=TRAIN_MEM_MB, minutes=TRAIN_MINUTES)
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None
+
+if ON_CLUSTER and workflow.is_main_process:
+    mend_plugin(Path.cwd())  # what Snakemake's Slurm plugin lacks
 
 
 @cache

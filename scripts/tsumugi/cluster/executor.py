@@ -1,0 +1,90 @@
+"""What Snakemake's Slurm plugin (2.8.0) lacks: without it Snakemake gives up, or waits for ever, where Slurm does not.
+
+Left as it is, the plugin
+
+- takes a cancelled job for a running one: ``sacct`` says ``CANCELLED by 1000``, and it knows ``CANCELLED`` only;
+- forgets all jobs when their states cannot be asked for (the accounts are away), and never sees them end;
+- waits for every job that was preempted or lost a node, also for those that Slurm does not bring back
+  (``PreemptMode=CANCEL``), and keeps later jobs off all nodes of such a job, also those that work;
+- takes a controller that is away for a refusal, and uses up a job's retries in half a minute;
+- asks ever less often, up to every 180 s, and must be waited for that long when all is over;
+- knows nothing of the jobs that a Snakemake which was killed has left in Slurm.
+"""
+
+import shlex
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import snakemake_executor_plugin_slurm as plugin
+
+from tsumugi.cluster.earlier_jobs import EarlierJob, earlier_jobs, instead_of
+
+States = Mapping[str, str]  # Slurm's number of a job -> its state
+Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]  # also seconds; None: there is no answer
+
+LEFT_TO_SLURM = {"PREEMPTED", "NODE_FAIL", "REQUEUED"}  # it may bring such a job back, under its number
+COMING_BACK = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "STOPPED"}
+SLOWEST = 3  # times the seconds before the first question: the longest time between two
+# For a quarter of an hour; after that sbatch says itself what the matter is.
+WAIT_FOR_CONTROLLER = "n=0; until scontrol ping >/dev/null 2>&1 || [ $n = 90 ]; do n=$((n + 1)); sleep 10; done; "
+
+
+def mend_plugin(folder: Path) -> None:
+    """Let the plugin ask and submit in this way. To be called once, before Snakemake looks what there is to do.
+
+    Args:
+        folder: which Snakemake submits jobs from.
+    """
+    query, submission = plugin.query_job_status, plugin.get_submit_command
+    left_behind, names = earlier_jobs(folder), []
+
+    async def mended_query(command: str, logger: Any) -> tuple[States, float]:
+        return await ask(query, ",".join([command, *names]), logger)
+
+    def mended_submission(job: Any, params: Mapping[str, Any], **options: Any) -> str:
+        call = WAIT_FOR_CONTROLLER + submission(job, params, **options)
+        earlier: EarlierJob | None = left_behind.pop(params["comment_str"], None)
+        if earlier is None:
+            return call
+        names.append(earlier.name)
+        return instead_of(call, earlier, job.input)
+
+    plugin.query_job_status, plugin.get_submit_command = mended_query, mended_submission
+    pause = plugin.Executor.next_seconds_between_status_checks
+
+    def set_pause(executor: plugin.Executor, seconds: float) -> None:
+        first = executor.workflow.executor_settings.init_seconds_before_status_checks
+        pause.fset(executor, min(seconds, SLOWEST * first))
+
+    plugin.Executor.next_seconds_between_status_checks = property(pause.fget, set_pause)
+
+
+async def ask(query: Query, command: str, logger: Any) -> tuple[States, float]:
+    """What ``query`` answers to ``command``, an ``sacct`` or ``squeue`` that ends in the names of all our jobs.
+
+    No answer is an empty one: the plugin asks again for jobs that Slurm has not heard of yet.
+    """
+    states, seconds = await query(command, logger)
+    if states is None:
+        return {}, 0.0
+    states = {job: state.split()[0] for job, state in states.items() if state}
+    if LEFT_TO_SLURM & set(states.values()):
+        held, _ = await query(plugin.query_job_status_squeue(shlex.split(command)[-1]), logger)
+        states = settled(states, held)
+    return states, seconds or 0.0
+
+
+def settled(states: States, held: States | None) -> States:
+    """The states, with jobs that Slurm brings back as pending, and those that it does not as cancelled.
+
+    Args:
+        held: those that the controller has; None: it does not answer, and nothing is settled yet.
+    """
+
+    def settle(job: str, state: str) -> str:
+        if state not in LEFT_TO_SLURM:
+            return state
+        return "PENDING" if held is None or held.get(job) in COMING_BACK else "CANCELLED"
+
+    return {job: settle(job, state) for job, state in states.items()}
