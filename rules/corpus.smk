@@ -19,6 +19,7 @@ rule fetch_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=500,
         runtime=120,
     params:
@@ -50,6 +51,7 @@ rule shard_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=2000,
         runtime=720,
     shell:
@@ -82,6 +84,7 @@ rule normalize_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=120,
     shell:
@@ -112,6 +115,7 @@ rule find_duplicates:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=2000,
         runtime=240,
     shell:
@@ -143,6 +147,7 @@ rule clean_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=120,
     shell:
@@ -177,6 +182,7 @@ rule split_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=4000,
         runtime=240,
     shell:
@@ -207,6 +213,7 @@ rule measure_overlap:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=2000,
         runtime=240,
     shell:
@@ -239,6 +246,7 @@ rule summarize_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=500,
         runtime=30,
     shell:

@@ -22,5 +22,8 @@ rule write_spec:
         spec=spec_json,
     shell:
         r"""
-        printf '%s\n' {params.spec:q} 2>{log:q} >{output:q}
+        exec 2>{log:q}
+
+        printf '%s\n' {params.spec:q} >{output:q}.tmp
+        mv {output:q}.tmp {output:q}
         """

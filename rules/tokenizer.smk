@@ -24,6 +24,7 @@ rule train_tokenizer:
         "../envs/cpu.yaml"
     threads: 2
     resources:
+        **CPU_NODES,
         mem_mb=4000,
         runtime=120,
     shell:
@@ -53,6 +54,7 @@ rule import_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=30,
     shell:
@@ -81,6 +83,7 @@ rule measure_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=60,
     shell:
@@ -115,6 +118,7 @@ rule encode_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=60,
     shell:
@@ -151,6 +155,7 @@ rule encode_pairs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
+        **CPU_NODES,
         mem_mb=1000,
         runtime=120,
     shell:
