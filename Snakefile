@@ -56,7 +56,7 @@ wildcard_constraints:
     prompt=r"[A-Za-z0-9_-]+",
     run="|".join(map(re.escape, experiment.runs)) or "(?!)",
     seed=r"\d+",
-    shard=r"\d{5}",
+    part=r"\d{3}",
     kind=r"[A-Za-z0-9_-]+",
     stage=r"[a-z_]+",
     name=r"[A-Za-z0-9_.-]+",
@@ -135,3 +135,11 @@ rule report:
     input:
         "results/report/manifest.json" if experiment.reports else EVERYTHING,
     localrule: True
+
+
+onsuccess:
+    forget_states()
+
+
+onerror:
+    forget_states()

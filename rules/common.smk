@@ -165,15 +165,25 @@ def spanning(wildcards):
 
 # --- paths ---
 
+# At most so many jobs of a stage that goes shard by shard: a job takes several shards where there are more. Snakemake
+# plans thousands of jobs slowly, its own groups slower still, and no queue likes them.
+SHARD_JOBS = 100
 
-def shards(corpus):
-    """Names of a corpus' shards: 00000, 00001, …"""
-    return [f"{number:05d}" for number in range(experiment.corpora[corpus].num_shards)]
+
+def part_size(corpus):
+    """How many shards of a corpus one job goes through: one, as long as that makes no more than SHARD_JOBS jobs."""
+    return -(-experiment.corpora[corpus].num_shards // SHARD_JOBS)
 
 
-def clean_manifests(corpus):
-    """Manifests of a corpus' clean shards."""
-    return [f"results/corpora/{corpus}/clean/{shard}.json" for shard in shards(corpus)]
+def part_files(folder, corpus):
+    """Files that name the manifests of a corpus' shards in ``folder``, each those of one job: part-000.json, …"""
+    number = -(-experiment.corpora[corpus].num_shards // part_size(corpus))
+    return [f"{folder}/part-{part:03d}.json" for part in range(number)]
+
+
+def clean_parts(corpus):
+    """Files that name the manifests of a corpus' clean shards."""
+    return part_files(f"results/corpora/{corpus}/clean", corpus)
 
 
 def split_manifest(corpus):
@@ -184,8 +194,9 @@ def tokenizer_manifest(tokenizer):
     return f"results/tokenizers/{tokenizer}/manifest.json"
 
 
-def token_manifests(corpus, tokenizer):
-    return [f"results/tokens/{corpus}/{tokenizer}/{shard}.json" for shard in shards(corpus)]
+def token_parts(corpus, tokenizer):
+    """Files that name the manifests of a corpus' token files."""
+    return part_files(f"results/tokens/{corpus}/{tokenizer}", corpus)
 
 
 def pairs_manifest(run):
@@ -204,6 +215,21 @@ def start_of(run, seed):
     if source in experiment.runs:
         return model_manifest(source, seed)
     return tokenizer_manifest(experiment.tokenizer_of(run))
+
+
+def forget_states():
+    """Remove the last checkpoints of the runs that are finished; a job in Slurm leaves its own.
+
+    It may be ended at the very last moment, when the result is written and Snakemake has not seen it: Snakemake then
+    removes the outputs, and the next job only has to write them again.
+    """
+    for run, run_config in experiment.runs.items():
+        for seed in run_config.seeds:
+            state = Path(f"state/{run}/seed{seed}")
+            if state.exists() and os.path.exists(model_manifest(run, seed)):
+                from tsumugi.training.holding import remove_states  # here, for it brings PyTorch
+
+                remove_states(state)
 
 
 # --- input functions, in the order of the stages ---
@@ -226,14 +252,28 @@ def raw_inputs(wildcards):
     return sorted(files)
 
 
+def part_shards(wildcards):
+    """Names of the shards of a part: 00000, 00001, …"""
+    size = part_size(wildcards.corpus)
+    first = int(wildcards.part) * size
+    return [
+        f"{shard:05d}" for shard in range(first, min(first + size, experiment.corpora[wildcards.corpus].num_shards))
+    ]
+
+
+def part_minutes(minutes):
+    """Time limit of a job that goes through a part, from that of one shard; twelve hours at most."""
+    return lambda wildcards: min(720, minutes * part_size(wildcards.corpus))
+
+
 def corpus_normalized(wildcards):
-    """Manifests of a corpus' normalized shards."""
-    return [f"results/corpora/{wildcards.corpus}/shards/{shard}.json" for shard in shards(wildcards.corpus)]
+    """A corpus' normalized shards."""
+    return part_files(f"results/corpora/{wildcards.corpus}/shards", wildcards.corpus)
 
 
 def corpus_clean(wildcards):
-    """Manifests of a corpus' clean shards."""
-    return clean_manifests(wildcards.corpus)
+    """A corpus' clean shards."""
+    return clean_parts(wildcards.corpus)
 
 
 def outside_model(wildcards):
@@ -246,14 +286,14 @@ def outside_model(wildcards):
 
 
 def tokenizer_corpora(wildcards):
-    """Manifests of what a tokenizer is trained on and measured with: splits and clean shards."""
+    """What a tokenizer is trained on and measured with: splits and clean shards."""
     corpora = experiment.tokenizers[wildcards.tokenizer].corpora
-    return [manifest for corpus in corpora for manifest in [split_manifest(corpus), *clean_manifests(corpus)]]
+    return [path for corpus in corpora for path in [split_manifest(corpus), *clean_parts(corpus)]]
 
 
 def task_clean(wildcards):
-    """Manifests of the clean shards of a task's corpus."""
-    return clean_manifests(experiment.tasks[wildcards.task].corpus)
+    """The clean shards of a task's corpus."""
+    return clean_parts(experiment.tasks[wildcards.task].corpus)
 
 
 def task_split(wildcards):
@@ -262,17 +302,17 @@ def task_split(wildcards):
 
 
 def task_tokens(wildcards):
-    """Manifests of the token files of a task's corpus."""
-    return token_manifests(experiment.tasks[wildcards.task].corpus, wildcards.tokenizer)
+    """The token files of a task's corpus."""
+    return token_parts(experiment.tasks[wildcards.task].corpus, wildcards.tokenizer)
 
 
 def run_data(wildcards):
-    """Manifests of what a run is trained on."""
+    """What a run is trained on: token files of its corpora, or pairs."""
     run = experiment.runs[wildcards.run]
     if run.corpora is None:
         return [pairs_manifest(wildcards.run)]
     tokenizer = experiment.tokenizer_of(wildcards.run)
-    return [manifest for corpus in run.corpora for manifest in token_manifests(corpus, tokenizer)]
+    return [path for corpus in run.corpora for path in token_parts(corpus, tokenizer)]
 
 
 def run_start(wildcards):

@@ -73,29 +73,33 @@ rule normalize_shard:
         sharded="results/corpora/{corpus}/sharded.json",
         shards="results/corpora/{corpus}/raw",
     output:
-        manifest="results/corpora/{corpus}/shards/{shard}.json",
-        shard="results/corpora/{corpus}/shards/{shard}.parquet",
-        dropped="results/corpora/{corpus}/shards/{shard}.dropped.parquet",
+        part="results/corpora/{corpus}/shards/part-{part}.json",
     log:
-        "logs/normalize_shard/{corpus}/{shard}.log",
+        "logs/normalize_shard/{corpus}/{part}.log",
     benchmark:
-        "benchmarks/normalize_shard/{corpus}/{shard}.tsv"
+        "benchmarks/normalize_shard/{corpus}/{part}.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
         **CPU_NODES,
         mem_mb=1000,
-        runtime=120,
+        runtime=part_minutes(120),
+    params:
+        shards=part_shards,
+        folder="results/corpora/{corpus}/shards",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
 
-        python "$TSUMUGI_SCRIPTS"/normalize_shard.py \
-            --spec {input.spec:q} \
-            --sharded {input.sharded:q} \
-            --shard {input.shards:q}/{wildcards.shard:q}.parquet \
-            --output {output.manifest:q}
+        for shard in {params.shards}; do
+            python "$TSUMUGI_SCRIPTS"/normalize_shard.py \
+                --spec {input.spec:q} \
+                --sharded {input.sharded:q} \
+                --shard {input.shards:q}/$shard.parquet \
+                --output {params.folder:q}/$shard.json
+        done
+        python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -133,33 +137,37 @@ rule clean_shard:
     """Drop the duplicates of one shard."""
     input:
         spec="results/specs/clean_shard/{corpus}.json",
-        shard="results/corpora/{corpus}/shards/{shard}.json",
+        shards="results/corpora/{corpus}/shards/part-{part}.json",
         duplicates="results/corpora/{corpus}/duplicates.json",
     output:
-        manifest="results/corpora/{corpus}/clean/{shard}.json",
-        shard="results/corpora/{corpus}/clean/{shard}.parquet",
-        dropped="results/corpora/{corpus}/dropped/{shard}.parquet",
+        part="results/corpora/{corpus}/clean/part-{part}.json",
     log:
-        "logs/clean_shard/{corpus}/{shard}.log",
+        "logs/clean_shard/{corpus}/{part}.log",
     benchmark:
-        "benchmarks/clean_shard/{corpus}/{shard}.tsv"
+        "benchmarks/clean_shard/{corpus}/{part}.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
         **CPU_NODES,
         mem_mb=1000,
-        runtime=120,
+        runtime=part_minutes(120),
+    params:
+        shards=part_shards,
+        folder="results/corpora/{corpus}",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
 
-        python "$TSUMUGI_SCRIPTS"/clean_shard.py \
-            --spec {input.spec:q} \
-            --shard {input.shard:q} \
-            --duplicates {input.duplicates:q} \
-            --output {output.manifest:q} \
-            --dropped {output.dropped:q}
+        for shard in {params.shards}; do
+            python "$TSUMUGI_SCRIPTS"/clean_shard.py \
+                --spec {input.spec:q} \
+                --shard {params.folder:q}/shards/$shard.json \
+                --duplicates {input.duplicates:q} \
+                --output {params.folder:q}/clean/$shard.json \
+                --dropped {params.folder:q}/dropped/$shard.parquet
+        done
+        python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 

@@ -101,35 +101,36 @@ rule encode_shard:
     """Encode the train and dev documents of one clean shard into token files."""
     input:
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
-        clean="results/corpora/{corpus}/clean/{shard}.json",
+        clean="results/corpora/{corpus}/clean/part-{part}.json",
         split="results/corpora/{corpus}/split/manifest.json",
     output:
-        manifest="results/tokens/{corpus}/{tokenizer}/{shard}.json",
-        files=expand(
-            "results/tokens/{{corpus}}/{{tokenizer}}/{split}/{{shard}}.{ending}",
-            split=["train", "dev"],
-            ending=["bin", "idx"],
-        ),
+        part="results/tokens/{corpus}/{tokenizer}/part-{part}.json",
     log:
-        "logs/encode_shard/{corpus}/{tokenizer}/{shard}.log",
+        "logs/encode_shard/{corpus}/{tokenizer}/{part}.log",
     benchmark:
-        "benchmarks/encode_shard/{corpus}/{tokenizer}/{shard}.tsv"
+        "benchmarks/encode_shard/{corpus}/{tokenizer}/{part}.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
         **CPU_NODES,
         mem_mb=1000,
-        runtime=60,
+        runtime=part_minutes(60),
+    params:
+        shards=part_shards,
+        folder="results/tokens/{corpus}/{tokenizer}",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
 
-        python "$TSUMUGI_SCRIPTS"/encode_shard.py \
-            --corpus {wildcards.corpus:q} \
-            --shard {wildcards.shard:q} \
-            --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
-            --output {output.manifest:q}
+        for shard in {params.shards}; do
+            python "$TSUMUGI_SCRIPTS"/encode_shard.py \
+                --corpus {wildcards.corpus:q} \
+                --shard $shard \
+                --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
+                --output {params.folder:q}/$shard.json
+        done
+        python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 

@@ -5,7 +5,7 @@ sizes between the last that fitted and the first that did not. The trainer, and 
 what was found. What was measured once is not measured again.
 
     python scripts/calibrate_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
-        --data results/tokens/debian-docs/ja-8k/*.json --init-from results/tokenizers/ja-8k/manifest.json \
+        --data results/tokens/debian-docs/ja-8k/part-*.json --init-from results/tokenizers/ja-8k/manifest.json \
         --output calibration/
 
 Run it once on every kind of machine, with the same --output where they share a disk.
@@ -59,6 +59,7 @@ def check(arguments: argparse.Namespace) -> None:
 def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
     """Be a process of a trial."""
     import torch
+    from tsumugi.provenance.gathering import named
     from tsumugi.training.micro_batch_trial import Request, run_trial
 
     if arguments.threads:
@@ -66,7 +67,7 @@ def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
     request = Request(
         spec=spec,
         seed=arguments.seed,
-        data=arguments.data,
+        data=named(arguments.data),
         start=arguments.init_from,
         precision=arguments.precision,
         zero_stage=arguments.zero_stage,

@@ -4,7 +4,7 @@ Beside the output appears duplicates.parquet: the id of each document to drop, a
 
 Example:
     python scripts/find_duplicates.py --spec results/specs/find_duplicates/debian-docs.json \\
-        --shards results/corpora/debian-docs/shards/?????.json --output results/corpora/debian-docs/duplicates.json
+        --shards results/corpora/debian-docs/shards/part-*.json --output results/corpora/debian-docs/duplicates.json
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tsumugi.corpus.duplicates import find_duplicates
 from tsumugi.errors import run_cli
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--shards", required=True, type=Path, nargs="+", help="manifests of normalize_shard")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    manifest = find_duplicates(read_spec(arguments.spec, "dedup"), arguments.shards, arguments.output)
+    manifest = find_duplicates(read_spec(arguments.spec, "dedup"), named(arguments.shards), arguments.output)
     print("{duplicates:,} of {documents:,} documents are duplicates".format(**manifest["results"]))
 
 

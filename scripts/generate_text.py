@@ -8,7 +8,7 @@ Example:
     python scripts/generate_text.py --spec results/specs/generate_text/title_to_article.json \\
         --model results/models/rwkv-title/seed42/manifest.json \\
         --pairs results/pairs/title_to_article/instruction/ja-8k/manifest.json \\
-        --clean results/corpora/debian-docs/clean/0000*.json --threads 2 --micro-batch 16 \\
+        --clean results/corpora/debian-docs/clean/part-*.json --threads 2 --micro-batch 16 \\
         --output results/generations/rwkv-title/seed42/title_to_article.json
 """
 
@@ -25,6 +25,7 @@ from tsumugi.generation.records import write_records
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.models import load_run, warm_up
 from tsumugi.provenance import write_manifest
+from tsumugi.provenance.gathering import named
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.spec_file import read_spec
 
@@ -62,8 +63,9 @@ def main() -> None:
     seconds = time.perf_counter() - began
     memory = meter.as_execution()
 
+    clean = named(arguments.clean)
     references = read_field(
-        [path.with_suffix(".parquet") for path in arguments.clean], [pair.id for pair in pairs], spec["output"]
+        [path.with_suffix(".parquet") for path in clean], [pair.id for pair in pairs], spec["output"]
     )
     lines = arguments.output.with_suffix(".jsonl")
     write_records(
@@ -91,7 +93,7 @@ def main() -> None:
         arguments.output,
         kind="generate_text",
         spec=spec,
-        inputs=[arguments.model, arguments.pairs, *arguments.clean],
+        inputs=[arguments.model, arguments.pairs, *clean],
         outputs=[texts],
         records=[lines],
         results={

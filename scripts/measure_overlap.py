@@ -5,7 +5,7 @@ Beside the output appears overlap.parquet: the share of every test document.
 Example:
     python scripts/measure_overlap.py --spec results/specs/measure_overlap/debian-docs.json \\
         --split results/corpora/debian-docs/split/manifest.json \\
-        --shards results/corpora/debian-docs/clean/?????.json --output results/corpora/debian-docs/overlap.json
+        --shards results/corpora/debian-docs/clean/part-*.json --output results/corpora/debian-docs/overlap.json
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tsumugi.corpus.overlap import measure_overlap
 from tsumugi.errors import run_cli
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--shards", required=True, type=Path, nargs="+", help="manifests of clean_shard")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    manifest = measure_overlap(read_spec(arguments.spec), arguments.split, arguments.shards, arguments.output)
+    manifest = measure_overlap(read_spec(arguments.spec), arguments.split, named(arguments.shards), arguments.output)
     print("{share:.1%} of the test text also stands in train".format(**manifest["results"]))
 
 

@@ -6,7 +6,7 @@ Example:
     python scripts/score_likelihood.py --spec results/specs/score_likelihood/title_to_article.json \\
         --model results/models/rwkv-title/seed42/manifest.json \\
         --pairs results/pairs/title_to_article/instruction/ja-8k/manifest.json \\
-        --clean results/corpora/debian-docs/clean/0000*.json \\
+        --clean results/corpora/debian-docs/clean/part-*.json \\
         --output results/scores/rwkv-title/seed42/title_to_article.likelihood.json
 """
 
@@ -22,6 +22,7 @@ from tsumugi.evaluation.title_gain import score_titles, summarize_titles
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.models import load_run
 from tsumugi.provenance import write_manifest
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 
 
@@ -48,8 +49,9 @@ def main() -> None:
     spec = read_spec(arguments.spec, "output", "scored_characters", "bootstrap_samples", "seed")
     torch.set_num_threads(arguments.threads)
     pairs = read_test_pairs(arguments.pairs.parent)
+    clean = named(arguments.clean)
     references = read_field(
-        [path.with_suffix(".parquet") for path in arguments.clean], [pair.id for pair in pairs], spec["output"]
+        [path.with_suffix(".parquet") for path in clean], [pair.id for pair in pairs], spec["output"]
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model, tokenizer = load_run(arguments.model.parent)
@@ -68,7 +70,7 @@ def main() -> None:
         arguments.output,
         kind="score_likelihood",
         spec=spec,
-        inputs=[arguments.model, arguments.pairs, *arguments.clean],
+        inputs=[arguments.model, arguments.pairs, *clean],
         outputs=[rows],
         results={
             "documents": table.num_rows,

@@ -6,9 +6,9 @@ prompt. Writes a manifest with the figures and their 95 % intervals, and beside 
 Example:
     python scripts/score_ngrams.py --spec results/specs/score_ngrams/title_to_article.json \\
         --tokenizer results/tokenizers/ja-8k/manifest.json \\
-        --tokens results/tokens/debian-docs/ja-8k/0000*.json \\
+        --tokens results/tokens/debian-docs/ja-8k/part-*.json \\
         --pairs results/pairs/title_to_article/instruction/ja-8k/manifest.json \\
-        --clean results/corpora/debian-docs/clean/0000*.json \\
+        --clean results/corpora/debian-docs/clean/part-*.json \\
         --output results/scores/baselines/title_to_article.ja-8k.json
 """
 
@@ -23,6 +23,7 @@ from tsumugi.evaluation.ngram_scores import score_documents, summarize_ngrams
 from tsumugi.evaluation.ngrams import NgramModel, documents_up_to
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.provenance import write_manifest
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
@@ -51,10 +52,12 @@ def main() -> None:
     spec = read_spec(arguments.spec, "output", "scored_characters", "bootstrap_samples", "seed", "max_tokens")
     tokenizer = load_tokenizer(str(arguments.tokenizer.parent))
     pairs = read_test_pairs(arguments.pairs.parent)
+    clean = named(arguments.clean)
     references = read_field(
-        [path.with_suffix(".parquet") for path in arguments.clean], [pair.id for pair in pairs], spec["output"]
+        [path.with_suffix(".parquet") for path in clean], [pair.id for pair in pairs], spec["output"]
     )
-    datasets = [IndexedDataset(path.parent / "train" / path.stem) for path in arguments.tokens]
+    tokens = named(arguments.tokens)
+    datasets = [IndexedDataset(path.parent / "train" / path.stem) for path in tokens]
     available = sum(len(dataset.tokens) for dataset in datasets)
     model = NgramModel(documents_up_to(datasets, spec["max_tokens"]), len(tokenizer), tokenizer.eos_token_id)
     table = score_documents(model, tokenizer, pairs, references, spec["scored_characters"])
@@ -64,7 +67,7 @@ def main() -> None:
         arguments.output,
         kind="score_ngrams",
         spec=spec,
-        inputs=[arguments.tokenizer, *arguments.tokens, arguments.pairs, *arguments.clean],
+        inputs=[arguments.tokenizer, *tokens, arguments.pairs, *clean],
         outputs=[rows],
         results={
             "documents": table.num_rows,

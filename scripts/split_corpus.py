@@ -4,7 +4,7 @@ Beside the output appear train.parquet, dev.parquet and test.parquet: ids, and t
 
 Example:
     python scripts/split_corpus.py --spec results/specs/split_corpus/debian-docs.json \\
-        --shards results/corpora/debian-docs/clean/?????.json --output results/corpora/debian-docs/split/manifest.json
+        --shards results/corpora/debian-docs/clean/part-*.json --output results/corpora/debian-docs/split/manifest.json
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tsumugi.corpus.splitting import split_corpus
 from tsumugi.errors import run_cli
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 
 
@@ -21,7 +22,7 @@ def main() -> None:
     parser.add_argument("--shards", required=True, type=Path, nargs="+", help="manifests of clean_shard")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    manifest = split_corpus(read_spec(arguments.spec, "split"), arguments.shards, arguments.output)
+    manifest = split_corpus(read_spec(arguments.spec, "split"), named(arguments.shards), arguments.output)
     results = manifest["results"]
     print(f"{results['documents']} in {results['families']:,} families, the largest of {results['largest_family']:,}")
 

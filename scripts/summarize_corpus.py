@@ -2,7 +2,7 @@
 
 Example:
     python scripts/summarize_corpus.py --spec results/specs/summarize_corpus/debian-docs.json \\
-        --raw results/corpora/debian-docs/raw.json --shards results/corpora/debian-docs/clean/?????.json \\
+        --raw results/corpora/debian-docs/raw.json --shards results/corpora/debian-docs/clean/part-*.json \\
         --split results/corpora/debian-docs/split/manifest.json --overlap results/corpora/debian-docs/overlap.json \\
         --output results/corpora/debian-docs/stats.json
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tsumugi.corpus.summary import summarize_corpus
 from tsumugi.errors import run_cli
+from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     arguments = parser.parse_args()
     spec = read_spec(arguments.spec)
     manifest = summarize_corpus(
-        spec, arguments.raw, arguments.shards, arguments.split, arguments.overlap, arguments.output
+        spec, arguments.raw, named(arguments.shards), arguments.split, arguments.overlap, arguments.output
     )
     for step in manifest["results"]["steps"]:
         print(f"{step['step']}: {step['documents']:,} documents, {step['characters']:,} characters")

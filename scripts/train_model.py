@@ -6,7 +6,7 @@ which depend on how the batch was cut). SIGTERM and Ctrl-C save the state and le
 command goes on from there, also with other processes.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
-        --data results/tokens/debian-docs/ja-8k/*.json --init-from results/tokenizers/ja-8k/manifest.json \
+        --data results/tokens/debian-docs/ja-8k/part-*.json --init-from results/tokenizers/ja-8k/manifest.json \
         --state state/rwkv-base/seed42 --output results/models/rwkv-base/seed42/manifest.json
 
 Started like this it uses every GPU of the machine, a process each. Over several machines, start it with span_nodes.py
@@ -48,7 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
-    parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints, removed on success")
+    parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints; a Slurm job leaves the last")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write last, beside the model")
     where = parser.add_argument_group("where and how fast; none of it changes the result")
     where.add_argument(
@@ -100,6 +100,7 @@ def main() -> None:
 
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
+    from tsumugi.provenance.gathering import named
     from tsumugi.training.job import Job, train
     from tsumugi.training.placement import Wishes
 
@@ -107,7 +108,7 @@ def main() -> None:
         Job(
             spec=read_spec(arguments.spec, "objective", "recipe"),
             seed=arguments.seed,
-            data=arguments.data,
+            data=named(arguments.data),
             start=arguments.init_from,
             state=arguments.state,
             output=arguments.output.parent,

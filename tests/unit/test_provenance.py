@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 from tsumugi.atomic import atomic_directory
+from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
+from tsumugi.provenance.gathering import gather, named
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_provenance.py"
 
@@ -154,3 +156,28 @@ def test_the_command_prints_what_it_visited_and_fails_on_a_change(chain):
     Path("raw.bin").write_text("something else")
     bad = run()
     assert bad.returncode == 1 and "raw.bin: changed" in bad.stderr and "Traceback" not in bad.stderr
+
+
+def test_a_gathering_file_stands_for_what_it_names(chain):
+    gather(["shard.json", "raw.json"], "part.json")
+    paths = [Path("part.json"), Path("raw.json"), Path("model.json"), Path("absent.json")]
+    assert named(paths) == [Path(name) for name in ("shard.json", "raw.json", "model.json", "absent.json")]
+
+
+def test_a_gathering_file_changes_when_what_it_names_does_and_only_then(chain):
+    def gathered():
+        gather(["raw.json", "shard.json"], "part.json")
+        return Path("part.json").read_bytes()
+
+    first = gathered()
+    write_manifest("raw.json", kind="fetch_corpus", spec={"name": "raw"}, outputs=["raw.bin"], started=0.0)
+    assert gathered() == first, "made again, later, the same"
+    Path("raw.bin").write_text("other data")
+    write_manifest("raw.json", kind="fetch_corpus", spec={"name": "raw"}, outputs=["raw.bin"])
+    assert gathered() != first
+
+
+def test_a_missing_manifest_is_not_gathered(chain):
+    with pytest.raises(TsumugiError, match=r"absent\.json: the manifest cannot be read"):
+        gather(["raw.json", "absent.json"], "part.json")
+    assert not Path("part.json").exists()

@@ -125,11 +125,12 @@ def test_a_corrupt_shard_stops_with_its_name_and_leaves_nothing_half(copy):
     shard = copy / "results/corpora/notes/clean/00000.parquet"
     content = shard.read_bytes()
     shard.write_bytes(content[: len(content) // 2])
-    target = "results/tokens/notes/small/00000.json"
+    folder, target = copy / "results/tokens/notes/small", "results/tokens/notes/small/part-000.json"
+    before = {path: path.read_bytes() for path in folder.rglob("00000.*")}
     done = snakemake(copy, "--force", target, check=False)
     assert done.returncode != 0
     assert "results/corpora/notes/clean/00000.parquet" in done.stdout
     assert "Traceback" not in done.stdout.split("rule encode_shard", 1)[1].split("Error in rule", 1)[0]
-    for split in ("train", "dev"):
-        assert not (copy / f"results/tokens/notes/small/{split}/00000.bin").exists()
+    assert not (copy / target).exists()
+    assert {path: path.read_bytes() for path in folder.rglob("00000.*")} == before
     assert not list((copy / "results").rglob("*.tmp"))

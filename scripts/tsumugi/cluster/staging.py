@@ -115,10 +115,13 @@ def _own_folder(scratch: str | None) -> Path:
 
 def _token_files(number: int, manifest: Path) -> Iterator[TokenFile]:
     place = _manifest_link(number, manifest).parent
-    for source, described in read_manifest(manifest)["outputs"].items():
+    outputs = {
+        path: described for path, described in read_manifest(manifest)["outputs"].items() if path.endswith(SUFFIXES)
+    }
+    if not outputs:
+        raise NotStaged(f"{manifest} names no token files")
+    for source, described in outputs.items():
         below = os.path.relpath(source, manifest.parent)
-        if not below.endswith(SUFFIXES):
-            continue
         sha256, size = str(described["sha256"]), int(described["bytes"])
         if below.startswith(os.pardir) or os.path.isabs(below) or not re.fullmatch("[0-9a-f]{64}", sha256):
             raise NotStaged(f"{manifest}: {source} does not lie beside it, or has no hash")

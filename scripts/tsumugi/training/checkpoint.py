@@ -1,9 +1,10 @@
 """State that survives a stop: fp32 weights and optimizer moments by parameter name, as safetensors, plus JSON.
 
 Layout: ``state/{run}/seed{seed}/{fingerprint}/step{N}/`` with ``tensors-{number}.safetensors`` and ``progress.json``,
-beside ``metrics.jsonl``. The fingerprint is a hash of the spec and of the inputs, so a state is only ever found by the
-job it belongs to. It names parameters, not ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint
-appears by a rename, whole; the one before it goes only after that.
+beside ``metrics.jsonl``; the lock of the job at work is ``{fingerprint}.lock``, see holding.py. The fingerprint is a
+hash of the spec and of the inputs, so a state is only ever found by the job it belongs to. It names parameters, not
+ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint appears by a rename, whole; the one before
+it goes only after that.
 """
 
 import hashlib

@@ -2,10 +2,9 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -120,7 +119,8 @@ def train(job: Job) -> None:
             _train_in_turn(job, world, local_rank, local_size)
         except OutOfTime as reason:
             _go_on_later(world, reason)
-    if world.is_main:
+    # A Slurm job may be ended before Snakemake has seen the result: the next one then writes it again, from the state.
+    if world.is_main and job_id() is None:
         remove_states(job.state)
 
 
@@ -155,10 +155,6 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> 
         except (RuntimeError, MemoryError) as problem:
             raise _explained(problem, world) from problem
         _finish(job, world, start, trainer, _results(trainer, counts), execution, started)
-        if turn.lease is not None:
-            with suppress(TsumugiError):  # the result is there; the state may be another job's by now
-                turn.lease.check()
-                shutil.rmtree(state, ignore_errors=True)
 
 
 def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
