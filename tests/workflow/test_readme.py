@@ -14,6 +14,7 @@ from tsumugi.provenance import read_manifest
 from tsumugi.reporting.dot import parse_dot, without_implied_arrows
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALL = README + (ROOT / "profiles/cluster/README.md").read_text(encoding="utf-8")
 
 
 def test_the_rule_graph_in_the_readme_is_the_workflows(finished):
@@ -29,13 +30,13 @@ def test_the_rule_graph_in_the_readme_is_the_workflows(finished):
 def test_every_file_that_the_readme_names_is_there():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     folders = {str(parent) for path in tracked for parent in Path(path).parents}
-    for path in re.findall(r"`((?:scripts|rules|experiments|profiles|envs|tests)/[\w./-]*)`", README):
+    for path in re.findall(r"`((?:scripts|rules|experiments|profiles|envs|tests)/[\w./-]*)`", ALL):
         assert path.rstrip("/") in {*tracked, *folders}, path
 
 
 def test_every_make_target_in_the_readme_exists():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    named = set(re.findall(r"^ *make ([a-z-]+)", README, re.M))
+    named = set(re.findall(r"^ *make ([a-z-]+)", ALL, re.M))
     assert named and named <= targets
 
 
