@@ -2,6 +2,8 @@
 # Makes: results/corpora/{corpus}/: raw.json (what was fetched), shards/ (normalized, filtered), clean/ (without
 #        duplicates), dropped/ (what went and why), split/ (ids of train, dev, test), overlap.json, stats.json.
 #        The raw files stay in data/{corpus}/; the raw shards are removed when they have been normalized.
+#        A job that goes shard by shard takes a part of them: a single one, where there are not very many. It writes each
+#        shard with its manifest and, last of all, part-{part}.json, which names these manifests.
 
 
 rule fetch_corpus:
@@ -67,7 +69,7 @@ rule shard_corpus:
 
 
 rule normalize_shard:
-    """Clean, normalize and filter one shard."""
+    """Clean, normalize and filter each shard of a part."""
     input:
         spec="results/specs/normalize_shard/{corpus}.json",
         sharded="results/corpora/{corpus}/sharded.json",
@@ -87,7 +89,6 @@ rule normalize_shard:
         runtime=part_minutes(120),
     params:
         shards=part_shards,
-        folder="results/corpora/{corpus}/shards",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -97,7 +98,7 @@ rule normalize_shard:
                 --spec {input.spec:q} \
                 --sharded {input.sharded:q} \
                 --shard {input.shards:q}/$shard.parquet \
-                --output {params.folder:q}/$shard.json
+                --output results/corpora/{wildcards.corpus:q}/shards/$shard.json
         done
         python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
@@ -134,7 +135,7 @@ rule find_duplicates:
 
 
 rule clean_shard:
-    """Drop the duplicates of one shard."""
+    """Drop the duplicates of each shard of a part."""
     input:
         spec="results/specs/clean_shard/{corpus}.json",
         shards="results/corpora/{corpus}/shards/part-{part}.json",
@@ -154,7 +155,6 @@ rule clean_shard:
         runtime=part_minutes(120),
     params:
         shards=part_shards,
-        folder="results/corpora/{corpus}",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -162,10 +162,10 @@ rule clean_shard:
         for shard in {params.shards}; do
             python "$TSUMUGI_SCRIPTS"/clean_shard.py \
                 --spec {input.spec:q} \
-                --shard {params.folder:q}/shards/$shard.json \
+                --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
                 --duplicates {input.duplicates:q} \
-                --output {params.folder:q}/clean/$shard.json \
-                --dropped {params.folder:q}/dropped/$shard.parquet
+                --output results/corpora/{wildcards.corpus:q}/clean/$shard.json \
+                --dropped results/corpora/{wildcards.corpus:q}/dropped/$shard.parquet
         done
         python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """

@@ -1,6 +1,7 @@
 # Needs: clean shards and the split of each corpus.
 # Makes: results/tokenizers/{tokenizer}/, a directory that AutoTokenizer opens, with its fertility; token files of the
-#        train and dev documents (never of a test document); the supervised pairs of each task and prompt.
+#        train and dev documents (never of a test document), with a part-{part}.json as in corpus.smk; the supervised
+#        pairs of each task and prompt.
 #        A tokenizer that came with a model from outside is copied to the same place under the name from-{run}.
 
 
@@ -98,7 +99,7 @@ rule measure_tokenizer:
 
 
 rule encode_shard:
-    """Encode the train and dev documents of one clean shard into token files."""
+    """Encode the train and dev documents of each clean shard of a part into token files."""
     input:
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
         clean="results/corpora/{corpus}/clean/part-{part}.json",
@@ -118,7 +119,6 @@ rule encode_shard:
         runtime=part_minutes(60),
     params:
         shards=part_shards,
-        folder="results/tokens/{corpus}/{tokenizer}",
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -128,7 +128,7 @@ rule encode_shard:
                 --corpus {wildcards.corpus:q} \
                 --shard $shard \
                 --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
-                --output {params.folder:q}/$shard.json
+                --output results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q}/$shard.json
         done
         python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
         """

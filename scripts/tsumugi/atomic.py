@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` if the block ends well, remove it if not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path, "tmp")
     try:
         yield temporary
         _flush(temporary)
@@ -27,13 +28,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def atomic_directory(path: str | Path) -> Iterator[Path]:
     """The same for a folder: yield an empty one, which takes the place of ``path`` if the block ends well.
 
-    After a SIGKILL a ``.{name}.{pid}.tmp`` stays behind. It is not removed by the next job: on a network file system
-    its process id may be that of a living job on another machine. Nothing reads such a name; delete it by hand.
+    After a SIGKILL a ``.{name}.{host}.{pid}.tmp`` stays behind. It is not removed by the next job: on a network file
+    system it may be that of a living job on another machine. Nothing reads such a name; delete it by hand.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    temporary, old = _beside(path, "tmp"), _beside(path, "old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -47,6 +47,11 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A name that no other process uses, on no machine: after a kill two jobs may be at work on one output."""
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.{ending}")
 
 
 def _flush(path: Path) -> None:
