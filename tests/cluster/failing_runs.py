@@ -1,0 +1,149 @@
+"""Runs on the virtual Slurm that something happens to, and what Slurm and the manifests say of them afterwards."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from slurm_bed.cluster import VirtualSlurm
+from slurm_bed.hosts import processes
+from through_slurm import ENVIRONMENT, command
+from tiny_experiment import ROOT
+from tsumugi.provenance import read_manifest
+
+STEPS = 250  # enough to be in the middle of it when the first checkpoint is seen
+PATIENCE = 300  # seconds, for whatever is waited for
+KIND_OF = {"a48-1": "a48", "v32-1": "v32", "cpu-1": "cpu"}
+
+
+class Start(NamedTuple):
+    """One start of a job, as Slurm's accounts have it."""
+
+    job: str
+    state: str
+    node: str
+    seconds: int
+
+
+def alike(*names: str, change: Callable[[dict[str, Any]], None] = lambda config: None) -> Callable[..., None]:
+    """Nothing but runs of these names, all of them the same training without dropout; then ``change`` to them."""
+
+    def changed(config: dict[str, Any]) -> None:
+        config["recipes"] = {"scratch": config["recipes"]["scratch"] | {"steps": STEPS, "eval_every": STEPS}}
+        config["runs"] = {name: dict(config["runs"]["rwkv-base"]) for name in names}
+        del config["tasks"], config["reports"]
+        change(config)
+
+    return changed
+
+
+def manifest_path(run: str) -> str:
+    """Of a run, below the working folder."""
+    return f"results/models/{run}/seed1/manifest.json"
+
+
+class Scene:
+    """A working folder, Snakemake in the background there, and its jobs."""
+
+    def __init__(self, cluster: VirtualSlurm, folder: Path, config: Path, prepared: Path) -> None:
+        self.cluster, self.folder, self.config = cluster, folder, config
+        shutil.copytree(prepared, folder, symlinks=True, dirs_exist_ok=True)
+        self.screen = folder / "screen.txt"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start Snakemake; what it says goes to :attr:`screen`, after what the starts before it have said."""
+        line = command(self.cluster, self.folder, self.config, *arguments)
+        with self.screen.open("ab") as screen:
+            settings = {"stdin": subprocess.DEVNULL, "stdout": screen, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(line, cwd=ROOT, env=self.cluster.env | ENVIRONMENT, **settings)
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a failed test has left running."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+
+    def said(self) -> str:
+        """All that Snakemake has printed so far."""
+        return self.screen.read_text(encoding="utf-8") if self.screen.exists() else ""
+
+    def wait(self, what: str, reached: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
+        """Wait for something, for as long as ``process`` runs."""
+        end = time.monotonic() + PATIENCE
+        while not reached():
+            assert time.monotonic() < end, f"waited in vain until {what}\n{self.said()[-6000:]}"
+            assert process is None or process.poll() is None, f"Snakemake ended before {what}\n{self.said()[-6000:]}"
+            time.sleep(0.3)
+
+    def jobs(self, run: str) -> list[str]:
+        """Slurm's numbers of a run's training jobs, in the order in which Snakemake named them."""
+        said = re.findall(rf"SLURM jobid (\d+) \(log: \S*/rule_train_model/{run}_1/", self.said())
+        return list(dict.fromkeys(said))
+
+    def starts(self, run: str | None = None) -> list[Start]:
+        """What Slurm's accounts say of each start of the jobs of a run, or of all jobs of this folder."""
+        options = ["--allocations", "--duplicates", "--noheader", "--parsable2", "--starttime=now-1days"]
+        fields = "JobID,State,NodeList,ElapsedRaw,WorkDir"
+        rows = self.cluster.run("sacct", *options, f"--format={fields}").stdout.splitlines()
+        found = [row.split("|") for row in rows]
+        jobs = None if run is None else self.jobs(run)
+        return [
+            Start(job, state.split()[0], node, int(seconds))
+            for job, state, node, seconds, folder in found
+            if folder == str(self.folder) and (jobs is None or job in jobs)
+        ]
+
+    def node_of(self, run: str) -> str:
+        """Where the latest job of a run is at work; empty while it is not."""
+        done = self.cluster.run("squeue", "--noheader", "--states=RUNNING", "--format=%i %N")
+        return dict(line.split() for line in done.stdout.splitlines()).get(self.jobs(run)[-1], "")
+
+    def saved_step(self, run: str) -> int:
+        """The step of a run's newest checkpoint; 0: there is none."""
+        steps = (self.folder / f"state/{run}/seed1").glob("*/step*")
+        return max((int(step.name.removeprefix("step")) for step in steps), default=0)
+
+    def trainers(self, node: str) -> list[int]:
+        """Process ids of the training on a node."""
+        found = []
+        for pid in processes(self.cluster.folder, node):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"--checkpoint-seconds" in words:
+                found.append(pid)
+        return found
+
+    def execution(self, run: str) -> dict[str, Any]:
+        """What the manifest of a finished run says of how it was trained."""
+        return read_manifest(self.folder / manifest_path(run))["execution"]
+
+    def use_up_time(self, run: str, left: int, process: subprocess.Popen[bytes]) -> None:
+        """Let a run stand still, as on a slow machine, until its job has no more than ``left`` seconds."""
+        self.wait(f"{run} trains", lambda: self.saved_step(run), process)
+        job, pids = self.jobs(run)[-1], self.trainers(self.node_of(run))
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+
+        def seconds() -> int:
+            shown = self.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%L").stdout.strip()
+            minutes, rest = shown.split(":")
+            return 60 * int(minutes) + int(rest)
+
+        self.wait("its time runs out", lambda: seconds() <= left, process)
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def weights(folder: Path, run: str) -> torch.Tensor:
+    """All weights of a finished run, as one vector."""
+    tensors = load_file(folder / f"results/models/{run}/seed1/model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
