@@ -1,4 +1,4 @@
-"""What can happen to training on a cluster, done to it: it goes on, and ends with the weights of a run left in peace."""
+"""What can happen to training on a cluster: it goes on, and ends with the weights of a run that was left in peace."""
 
 import signal
 import subprocess

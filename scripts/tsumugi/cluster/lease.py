@@ -87,11 +87,12 @@ class Lease:
                         f"{self.path}: the lock cannot be made ({error.strerror}); it needs a folder that may be "
                         "written to, on a file system with hard links"
                     ) from None
+                time.sleep(0.01)
 
     def looks_abandoned(self) -> bool:
-        """Whether the holder should have renewed it by now, if its clock and ours agree."""
+        """Whether it is free by now, or its holder should have renewed it, if its clock and ours agree."""
         found = self._read()
-        return found is not None and found[1] + self.lifetime / RENEWALS < time.time()
+        return found is None or found[1] + self.lifetime / RENEWALS < time.time()
 
     def in_doubt(self) -> bool:
         """Whether :meth:`check` would have to look; cheap."""
