@@ -219,7 +219,7 @@ def test_a_second_job_refuses_or_waits_in_slurm_and_does_not_train_again(work, m
     assert second.returncode == 0, said
     assert "the other job has finished exactly this training; there is nothing to do" in said
     assert verify("results/models/twice/seed3/manifest.json")[1] == []
-    assert not Path("state/twice").exists()
+    assert not list(Path("state").glob("twice/*.lock*"))
 
 
 def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch):
@@ -238,4 +238,4 @@ def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch):
     assert frozen.returncode == 1
     assert said.count("error: ") == 1 and "this job no longer holds its lock" in said
     assert verify("results/models/frozen/seed3/manifest.json")[1] == []
-    assert not list(Path("state/frozen").glob("*/step*"))
+    assert [path.name for path in Path("state/frozen").glob("*/*step*")] == ["step000000080"], "the second one's last"
