@@ -103,10 +103,21 @@ class Scene:
             if folder == str(self.folder) and (jobs is None or job in jobs)
         ]
 
+    def queue(self, *options: str) -> list[str]:
+        """The lines of squeue; while the controller is away it is asked again, as a user would."""
+        done = self.cluster.run("squeue", "--noheader", *options, check=False)
+        end = time.monotonic() + PATIENCE
+        while done.returncode != 0 and "Unable to contact slurm controller" in done.stderr:
+            assert time.monotonic() < end, done.stderr
+            time.sleep(0.3)
+            done = self.cluster.run("squeue", "--noheader", *options, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
     def node_of(self, run: str) -> str:
         """Where the latest job of a run is at work; empty while it is not."""
-        done = self.cluster.run("squeue", "--noheader", "--states=RUNNING", "--format=%i %N")
-        return dict(line.split() for line in done.stdout.splitlines()).get(self.jobs(run)[-1], "")
+        running = dict(line.split() for line in self.queue("--states=RUNNING", "--format=%i %N"))
+        return running.get(self.jobs(run)[-1], "")
 
     def saved_step(self, run: str) -> int:
         """The step of a run's newest checkpoint; 0: there is none."""
@@ -134,8 +145,7 @@ class Scene:
             os.kill(pid, signal.SIGSTOP)
 
         def seconds() -> int:
-            shown = self.cluster.run("squeue", "--noheader", f"--jobs={job}", "--format=%L").stdout.strip()
-            minutes, rest = shown.split(":")
+            minutes, rest = self.queue(f"--jobs={job}", "--format=%L")[0].split(":")
             return 60 * int(minutes) + int(rest)
 
         self.wait("its time runs out", lambda: seconds() <= left, process)

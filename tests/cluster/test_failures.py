@@ -183,7 +183,7 @@ def test_a_run_over_two_nodes_goes_on_when_snakemake_is_interrupted_and_a_node_d
     scene.wait("it trains", lambda: scene.saved_step("apart"), interrupted)
     interrupted.send_signal(signal.SIGINT)
     assert interrupted.wait() == 1
-    scene.wait("the nodes are free", lambda: not cluster.run("squeue", "--noheader").stdout)
+    scene.wait("the nodes are free", lambda: not scene.queue())
     saved = scene.saved_step("apart")
 
     main = scene.start("models")
