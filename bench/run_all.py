@@ -14,7 +14,7 @@ from pathlib import Path
 
 from results import read_rows, report
 
-BENCHMARKS = ("unequal_ranks", "trainer_overhead", "data_memory")
+BENCHMARKS = ("unequal_ranks", "trainer_overhead", "data_memory", "workflow_overhead")
 FOLDER = Path(__file__).resolve().parent
 
 

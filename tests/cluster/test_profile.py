@@ -79,19 +79,17 @@ def jobs_row(cluster, folder, run):
     }
 
 
-def show(rows, capsys):
-    """Print a table, also where pytest hides what tests print."""
+def as_table(rows):
+    """Rows under their headings, as text."""
     table = [rows[0].keys(), *(row.values() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    with capsys.disabled():
-        print()
-        for line in table:
-            print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in table)
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def test_runs_of_one_rule_go_to_two_kinds_with_their_micro_batches(cluster, finished, capsys):
+def test_runs_of_one_rule_go_to_two_kinds_with_their_micro_batches(cluster, finished, record_property):
     rows = {run: jobs_row(cluster, finished, run) for run in ("rwkv-base", "t5-base", "rwkv-apart", *TUNED)}
-    show(list(rows.values()), capsys)
+    record_property("table", as_table(list(rows.values())))
     assert {row["global batch"] for row in rows.values()} == {"8"}
     for run in rows:
         execution = trained(finished, run)["execution"]
