@@ -96,7 +96,8 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
-    from tsumugi.training.launch import share_threads, spread  # after parsing: --help should not wait for torch
+    # after parsing: --help should not wait for torch
+    from tsumugi.training.launch import leave_rank, share_threads, spread
 
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
@@ -124,6 +125,7 @@ def main() -> None:
             checkpoint_seconds=arguments.checkpoint_seconds,
         )
     )
+    leave_rank()
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def _watch(rank: int, size: int, over: threading.Event) -> None:
                 _end(signs[silent[0]], machine)
                 _leave(rank, f"nothing was heard of rank {silent[0]} for {LOST_SECONDS:.0f} s")
     except RuntimeError as error:  # the store went away, and rank 0's node with it
-        if not over.is_set():
+        if not over.wait(BEAT_SECONDS):  # rank 0 may have finished a moment before this process
             _leave(rank, f"the connection to rank 0's node is lost ({str(error).splitlines()[0]})")
 
 
