@@ -1,17 +1,9 @@
-"""RWKV-4 against Transformers' own implementation, and its operator against a float64 time loop."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""RWKV-4 against Transformers' own implementation."""
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, RwkvForCausalLM
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
-from tsumugi.models.wkv import empty_state, wkv, wkv_reference
-
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
 
 
 @pytest.fixture(scope="module", params=[(64, 3, True), (40, 2, False)], ids=["tied", "untied"])
@@ -80,35 +72,3 @@ def test_greedy_continuation_equals_transformers_also_in_an_uneven_batch(pair):
     for row, prompt in zip(together, prompts, strict=True):
         alone = reference.generate(prompt.unsqueeze(0), **options)[0, len(prompt) :]
         assert torch.equal(row, alone)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 37, 24), (3, 64, 17)])
-@pytest.mark.parametrize("scale", [1.0, 30.0], ids=["ordinary", "extreme"])
-def test_compiled_wkv_equals_the_float64_loop_with_gradients(shape, scale):
-    batch, _, channels = shape
-    random = torch.Generator().manual_seed(0)
-    decay = torch.rand(channels, generator=random) * 10 - 6  # from hardly any decay to forgetting at once
-    bonus = torch.randn(channels, generator=random)
-    key = scale * torch.randn(shape, generator=random)
-    value, gradient = torch.randn(shape, generator=random), torch.randn(shape, generator=random)
-    fast = [tensor.clone().requires_grad_() for tensor in (decay, bonus, key, value)]
-    exact = [tensor.double().requires_grad_() for tensor in (decay, bonus, key, value)]
-    state = tuple(tensor.double() for tensor in empty_state(batch, channels, torch.device("cpu")))
-    output, _ = wkv(*fast)
-    expected, _ = wkv_reference(*exact, state)
-    output.backward(gradient)
-    expected.backward(gradient.double())
-    # fp32 rounds an exponent in proportion to its size, and keys are exponents
-    assert torch.allclose(output.double(), expected, atol=1e-5 * scale)
-    for ours, theirs in zip(fast, exact, strict=True):
-        wanted = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad  # one token: nothing decays
-        assert torch.isfinite(ours.grad).all()
-        assert (ours.grad.double() - wanted).norm() <= 2e-5 * scale * wanted.norm() + 1e-6
-
-
-def test_the_kernels_leave_pytorchs_threads_alone():
-    """Numba's first parallel region sets OpenMP's number of threads for the whole process."""
-    code = "import torch; torch.set_num_threads(1); from tsumugi.models import wkv_numba as w; w.compile_kernels(); "
-    code += "assert torch.get_num_threads() == 1"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr

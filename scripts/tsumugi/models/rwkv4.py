@@ -67,7 +67,7 @@ class TimeMix(nn.Module):
             value = value * mask
         sums = None if state is None else tuple(part[:, :, self.layer].contiguous() for part in state[2:])
         mixed, sums = wkv(self.time_decay, self.time_first, key, value, sums)
-        if state is not None and sums is not None:
+        if state is not None:
             state[1][:, :, self.layer] = hidden[:, -1].to(state[1].dtype)
             for part, new in zip(state[2:], sums, strict=True):
                 part[:, :, self.layer] = new
