@@ -127,7 +127,8 @@ def test_the_urgent_partition_preempts_and_the_job_runs_again(cluster, tmp_path)
     assert states(cluster, job) == ["PREEMPTED", "COMPLETED"]
 
 
-def test_a_second_one_beside_it_touches_neither_the_first_nor_the_machine(cluster, tmp_path):
+def test_a_second_one_beside_it_touches_neither_the_first_nor_the_machine(cluster, tmp_path_factory):
+    tmp_path = tmp_path_factory.mktemp("beside")  # a short name: sockets lie below it
     machine, mounts = files_of_the_machine(), Path("/proc/self/mountinfo").read_text()
     daemons = {host: processes(cluster.folder, host) for host in HOSTS}
     other = VirtualSlurm(tmp_path / "other")

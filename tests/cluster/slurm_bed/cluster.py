@@ -136,15 +136,15 @@ class VirtualSlurm:
 
     def _prepare(self) -> None:
         require_machine()
-        if len(str(self.folder)) > LONGEST_FOLDER:
-            raise BedError(
-                f"{self.folder}: a socket's path must be short, so name one of at most {LONGEST_FOLDER} letters"
-            )
         if self.folder.exists():
             self._require_ours()
             if any(processes(self.folder, name) for name in HOSTS):
                 raise BedError(f"{self.folder}: this virtual Slurm runs already; stop it first")
             shutil.rmtree(self.folder)
+        if len(str(self.folder)) > LONGEST_FOLDER:
+            raise BedError(
+                f"{self.folder}: a socket's path must be short, so name one of at most {LONGEST_FOLDER} letters"
+            )
         self.folder.mkdir(mode=0o711, parents=True)
         (self.folder / MARK).touch()
         for part in ("conf", "database", "hosts", "log", "munge", "pid", "spool", "state"):
