@@ -87,6 +87,8 @@ def training_specs():
         "betas": [0.9, 0.999],
         "eps": 1e-8,
         "weight_decay": 0.01,
+        "learning_rate_factors": {"weight": 1.5},
+        "logit_penalty": 1e-4,
         "schedule": "cosine",
         "warmup": 2,
         "min_learning_rate": 0.0,

@@ -79,11 +79,16 @@ def make_trainer(world, model, objective, recipe, micro_batches, state, **option
     )
 
 
-def whole_batch_gradient(model, objective, sampler, global_batch):
-    """What one process on the whole batch gets, by torch alone: the mean cross-entropy of the predicted tokens."""
-    batch = objective.collate([objective.example(draw) for draw in sampler.batch(0, global_batch)])
+def whole_batch_gradient(model, objective, sampler, recipe):
+    """What one process on the whole batch gets, by torch alone.
+
+    The loss is the mean over the predicted tokens of the cross-entropy and of the penalty on the largest logit.
+    """
+    batch = objective.collate([objective.example(draw) for draw in sampler.batch(0, recipe["global_batch"])])
     logits = model(**batch.model_inputs).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
+    largest = logits[batch.labels != IGNORED].amax(dim=-1)
+    loss = loss + recipe["logit_penalty"] / 2 * largest.square().mean()
     gradients = torch.autograd.grad(loss, [parameter for _, parameter in trained(model)])
     return torch.cat([gradient.flatten() for gradient in gradients])
 
@@ -124,7 +129,7 @@ def gradient_error(world, folder, case):
     if "muted_rank" in case:  # every example of that rank in the first step
         muted = trainer.sampler.slice(0, recipe["global_batch"], trainer.plan.slice(case["muted_rank"]))
         mute(objective, {draw.index for draw in muted}.__contains__)
-    wanted = whole_batch_gradient(model, objective, trainer.sampler, recipe["global_batch"])
+    wanted = whole_batch_gradient(model, objective, trainer.sampler, recipe)
     found = {}
 
     def update(step):

@@ -242,7 +242,8 @@ class Trainer:
     def _token_losses(self, batch: Batch) -> torch.Tensor:
         """Sum of the cross-entropies of all predicted tokens, in nats."""
         batch = batch.to(self.world.device)
-        return token_losses(self.engine.forward(**batch.model_inputs).logits, batch.labels)
+        logits = self.engine.forward(**batch.model_inputs).logits
+        return token_losses(logits, batch.labels, self.recipe.get("logit_penalty", 0.0))
 
     @torch.no_grad()
     def evaluate(self) -> float | None:

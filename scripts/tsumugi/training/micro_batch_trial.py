@@ -141,7 +141,7 @@ def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_larg
     engine = build_engine(world, model, request.spec["recipe"], loss_scale=loss_scale, **options)
     while (size := next_size(fits, too_large, request.largest)) is not None:
         _note(file, trying=size)
-        seconds, update_seconds = _measure(engine, examples, size, request.spec["recipe"]["clip"])
+        seconds, update_seconds = _measure(engine, examples, size, request.spec["recipe"])
         _note(file, size=size, seconds=seconds, update_seconds=update_seconds)
         fits = size
 
@@ -173,21 +173,21 @@ class Examples:
         return self.objective.collate([self.sample[place % SAMPLE] for place in places])
 
 
-def _measure(engine: Engine, examples: Examples, size: int, clip: float | None) -> tuple[float, float]:
+def _measure(engine: Engine, examples: Examples, size: int, recipe: Mapping[str, Any]) -> tuple[float, float]:
     """Median seconds of a usual micro-step (forward and backward) and of the update; memory for the worst is there."""
     engine.module.train()
     for _ in range(2):  # the moments appear at the end of the first
-        seconds, update_seconds = _step(engine, examples.worst_batches(size), clip)
+        seconds, update_seconds = _step(engine, examples.worst_batches(size), recipe)
     slowest = max(engine.world.gather(seconds * ACCUMULATED + update_seconds))
     low, high = TIMED_STEPS
     repeats = max(low, min(high, math.ceil(TIMED_SECONDS / slowest)))
-    times = [_step(engine, examples.usual_batches(size, number), clip) for number in range(repeats)]
+    times = [_step(engine, examples.usual_batches(size, number), recipe) for number in range(repeats)]
     engine.world.gather(None)  # it fits only if it does on every rank
     forward_and_backward, updates = zip(*times, strict=True)
     return statistics.median(forward_and_backward), statistics.median(updates)
 
 
-def _step(engine: Engine, batches: Sequence[Batch], clip: float | None) -> tuple[float, float]:
+def _step(engine: Engine, batches: Sequence[Batch], recipe: Mapping[str, Any]) -> tuple[float, float]:
     """A whole step with a learning rate of zero; seconds of each micro-step, and of the update."""
     predicted = max(1, sum(int((batch.labels != IGNORED).sum()) for batch in batches))
     begun = _now(engine)
@@ -196,11 +196,12 @@ def _step(engine: Engine, batches: Sequence[Batch], clip: float | None) -> tuple
         last = number == len(batches) - 1
         batch = batch.to(engine.world.device)
         with engine.accumulating(last):
-            loss = token_losses(engine.forward(**batch.model_inputs).logits, batch.labels)
+            logits = engine.forward(**batch.model_inputs).logits
+            loss = token_losses(logits, batch.labels, recipe.get("logit_penalty", 0.0))
             engine.backward(loss / predicted / engine.world.size, last)
     computed = _now(engine)
     busy = None if engine.lockstep else engine.busy_seconds()  # DDP: without the wait for the others
-    norm = engine.update(0.0, clip)
+    norm = engine.update(0.0, recipe["clip"])
     if not math.isfinite(norm):
         raise TsumugiError(
             f"the gradient's norm of a trial step is {norm}; look at the data, and at what the run starts from"

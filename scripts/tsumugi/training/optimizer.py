@@ -1,25 +1,42 @@
-"""AdamW, with weight decay on matrices alone."""
+"""AdamW, with weight decay on matrices alone, and a learning rate of its own for what the recipe names."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from tsumugi.errors import TsumugiError
+
 
 def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained.
 
-    Gains, biases and RWKV's time parameters, which are vectors however they are shaped, are not decayed.
+    Gains, biases and RWKV's time parameters, which are vectors however they are shaped, are not decayed. Each group
+    carries its ``factor``, by which the step's learning rate is multiplied: of the recipe's ``learning_rate_factors``
+    that name a part of the parameter's name, or 1. RWKV-LM gives time_decay 2 and time_first 3.
+
+    Raises:
+        TsumugiError: a factor's name is part of no trained parameter's name.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if sum(size > 1 for size in parameter.shape) >= 2]
-    vectors = [parameter for parameter in trained if sum(size > 1 for size in parameter.shape) < 2]
-    groups = [
-        {"params": matrices, "weight_decay": recipe["weight_decay"]},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
+    factors = recipe.get("learning_rate_factors", {})
+    trained = [(name.split("."), parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for name in factors:
+        if not any(name in parts for parts, _ in trained):
+            known = ", ".join(sorted({part for parts, _ in trained for part in parts if not part.isdigit()}))
+            raise TsumugiError(
+                f"recipe.learning_rate_factors.{name}: no trained parameter has this in its name; there are: {known}"
+            )
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
+    for parts, parameter in trained:
+        is_matrix = sum(size > 1 for size in parameter.shape) >= 2
+        factor = next((factor for name, factor in factors.items() if name in parts), 1.0)
+        groups[recipe["weight_decay"] if is_matrix else 0.0, factor].append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        [
+            {"params": parameters, "weight_decay": decay, "factor": factor}
+            for (decay, factor), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
+        ],
         lr=recipe["learning_rate"],
         betas=tuple(recipe["betas"]),
         eps=recipe["eps"],

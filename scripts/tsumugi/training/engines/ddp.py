@@ -74,7 +74,7 @@ class DDPEngine(Engine):
             if clip:
                 clip_grads_with_norm_(parameters, clip, norm)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             self.optimizer.step()
         if self.loss_scale is not None:
             self.loss_scale.update(overflowed=not finite)

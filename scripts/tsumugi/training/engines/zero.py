@@ -77,7 +77,7 @@ class ZeroEngine(Engine):
     def update(self, rate: float, clip: float | None) -> float:
         """See :class:`Engine`. The largest norm is part of DeepSpeed's configuration."""
         for group in self.zero.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         self.deepspeed.step()
         norm = float(self.deepspeed.get_global_grad_norm())
         if self.loss_scale is not None:

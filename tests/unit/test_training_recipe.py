@@ -1,0 +1,47 @@
+"""What a recipe says of the optimizer and the loss: factors of the learning rate, decay, the penalty on logits."""
+
+import pytest
+import torch
+from tiny_models import make_model
+from tsumugi.errors import TsumugiError
+from tsumugi.training.losses import token_losses
+from tsumugi.training.objectives.base import IGNORED
+from tsumugi.training.optimizer import build_optimizer
+
+RECIPE = {"learning_rate": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
+
+
+def test_named_parameters_learn_faster_and_only_matrices_are_decayed():
+    model = make_model("rwkv4")
+    factors = {"time_decay": 2.0, "time_first": 3.0}
+    optimizer = build_optimizer(model, RECIPE | {"learning_rate_factors": factors})
+    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    assert len(groups) == len(list(model.parameters()))
+    for name, parameter in model.named_parameters():
+        group, leaf = groups[id(parameter)], name.split(".")[-1]
+        assert group["factor"] == factors.get(leaf, 1.0), name
+        is_matrix = leaf == "weight" and parameter.dim() == 2  # RWKV's time_mix_* are vectors of shape (1, 1, C)
+        assert group["weight_decay"] == (0.1 if is_matrix else 0.0), name
+
+
+def test_a_factor_for_what_is_not_there_is_refused():
+    with pytest.raises(TsumugiError, match=r"learning_rate_factors.time_decai: no trained parameter .* time_decay"):
+        build_optimizer(make_model("rwkv4"), RECIPE | {"learning_rate_factors": {"time_decai": 2.0}})
+
+
+def test_the_penalty_is_in_the_gradient_alone_and_where_something_is_predicted():
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 5, 7, generator=random, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(7, (2, 5), generator=random)
+    labels[0, :2] = IGNORED
+    plain = token_losses(logits, labels)
+    (wanted,) = torch.autograd.grad(plain, logits)
+    held = token_losses(logits, labels, logit_penalty=0.01)
+    (found,) = torch.autograd.grad(held, logits)
+    assert held.item() == plain.item()
+    # as RWKV-LM defines it: the largest logit itself, times a factor, is added to the gradient where it stands
+    largest, place = logits.detach().max(dim=-1, keepdim=True)
+    added = torch.zeros_like(logits).scatter(-1, place, 0.01 * largest) * (labels != IGNORED).unsqueeze(-1)
+    assert torch.allclose(found, wanted + added, rtol=0, atol=1e-15)
+    with torch.no_grad():
+        assert token_losses(logits, labels, logit_penalty=0.01) == plain
