@@ -117,7 +117,7 @@ Corpus = Annotated[DebianDocs | LocalFiles, Field(discriminator="reader")]
 # --- tokenizers -------------------------------------------------------------------------------------------------------
 
 
-class Tokenizer(Section):
+class TrainedTokenizer(Section):
     """A SentencePiece tokenizer, trained on the train splits of the named corpora alone."""
 
     kind: Literal["unigram", "bpe"]
@@ -126,6 +126,17 @@ class Tokenizer(Section):
     character_coverage: Annotated[float, Field(gt=0.9, le=1), NUMBER] = 0.9995
     max_sentences: PositiveInt = Field(1_000_000, description="lines sampled for training, over all corpora")
     seed: Seed = 0
+
+
+class WorldTokenizer(Section):
+    """RWKV's World tokenizer: a fixed vocabulary of 65,536 ids, the same for every World model; nothing is trained."""
+
+    kind: Literal["world"]
+    corpora: tuple[Name, ...] = Field((), description="on whose test documents its fertility is measured")
+
+
+Tokenizer = Annotated[TrainedTokenizer | WorldTokenizer, Field(discriminator="kind")]
+FITS = {"unigram": None, "bpe": None, "world": ("causal_lm", "sft")}  # objectives; None: every one
 
 
 # --- architectures ----------------------------------------------------------------------------------------------------
@@ -138,6 +149,22 @@ class Rwkv4(Section):
     n_layer: PositiveInt
     n_embd: PositiveInt
     tie_embeddings: bool = False
+
+
+class Rwkv7(Section):
+    """RWKV-7 "Goose" (Peng et al., 2025, arXiv:2503.14456)."""
+
+    kind: Literal["rwkv7"]
+    n_layer: PositiveInt
+    n_embd: PositiveInt
+    head_size: PositiveInt = 64
+    tie_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> "Rwkv7":
+        if self.n_embd % self.head_size:
+            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of head_size ({self.head_size})")
+        return self
 
 
 class T5(Section):
@@ -175,8 +202,13 @@ class Bert(Section):
         return self
 
 
-Architecture = Annotated[Rwkv4 | T5 | Bert, Field(discriminator="kind")]
-LEARNS = {"rwkv4": ("causal_lm", "sft"), "t5": ("span_corruption", "sft"), "bert": ("masked_lm",)}  # objectives
+Architecture = Annotated[Rwkv4 | Rwkv7 | T5 | Bert, Field(discriminator="kind")]
+LEARNS = {  # objectives
+    "rwkv4": ("causal_lm", "sft"),
+    "rwkv7": ("causal_lm", "sft"),
+    "t5": ("span_corruption", "sft"),
+    "bert": ("masked_lm",),
+}
 
 # --- recipes ----------------------------------------------------------------------------------------------------------
 
@@ -195,6 +227,12 @@ class Recipe(Section):
     warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up"), NUMBER] = 0
     min_learning_rate: Annotated[float, Field(ge=0), NUMBER] = 0.0
     clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
+    learning_rate_factors: dict[str, PositiveFloat] = Field(
+        {}, description="part of a parameter's name -> how many times the learning rate it gets; RWKV: time_decay, 2"
+    )
+    logit_penalty: Annotated[float, Field(ge=0), NUMBER] = Field(
+        0.0, description="holds the largest logit of each prediction down (RWKV-LM's L2Wrap: 1e-4)"
+    )
     global_batch: PositiveInt = Field(description="examples per optimizer step, over all devices")
     context: PositiveInt = Field(256, description="tokens of a pretraining example; a task has its own limits")
     steps: PositiveInt
@@ -212,13 +250,29 @@ class Recipe(Section):
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
+TokenId = Annotated[int, Field(ge=0), NUMBER]
+
+
 class Decoding(Section):
-    """How outputs are sampled; the names are those of Transformers' ``generate``."""
+    """How outputs are written. Names are those of Transformers' ``generate``, then what RWKV's ``PIPELINE_ARGS`` adds.
+
+    A token's score falls by ``presence_penalty``, once it was written, and by ``frequency_penalty`` for each time; the
+    number of times fades by ``penalty_decay`` with each further token, and blanks and digits count as none.
+    """
 
     do_sample: bool = False
     temperature: PositiveFloat = 1.0
     top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
+    top_k: Annotated[int, Field(ge=0, description="0: every token"), NUMBER] = 0
     repetition_penalty: PositiveFloat = 1.0
+    presence_penalty: Annotated[float, NUMBER] = 0.0
+    frequency_penalty: Annotated[float, NUMBER] = 0.0
+    penalty_decay: Share = 1.0
+    temperature_last: bool = Field(False, description="apply it behind top_p and top_k, as RWKV does")
+    banned_tokens: tuple[TokenId, ...] = Field((), description="ids that are never written")
+    stop: tuple[TokenId | Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="texts or token ids that end an output, itself without them"
+    )
     seed: Seed = 0
 
 
@@ -296,6 +350,9 @@ class Lora(Section):
     alpha: PositiveInt
     dropout: Share = 0.0
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    train_also: tuple[str, ...] = Field(
+        (), description="parts of parameters' names that are trained in full: norms, RWKV's time_decay, …"
+    )
 
 
 class PeftMethod(Section):

@@ -89,6 +89,23 @@ def test_only_the_adapter_is_trained(tmp_path):
     assert all("ia3_" in name for name, p in model.named_parameters() if p.requires_grad)
 
 
+def test_what_lora_trains_in_full_is_saved_reloaded_and_folded_in(tmp_path):
+    base, run = base_folder(tmp_path, "rwkv4"), tmp_path / "run"
+    words = ["ln1", "ln2", "time_decay", "time_first"]
+    model = adapted(base, {"lora": LORA["lora"] | {"train_also": words}, "peft": None}, merge=True)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad and "lora_" not in name}
+    assert trained and all(set(name.split(".")) & set(words) for name in trained)
+    assert sum("time_decay" in name for name in trained) == model.config.num_hidden_layers
+    expected = example_logits(model)
+    save_adapter(model, run, merged=True)
+    make_tokenizer().save_pretrained(run)
+    make_tokenizer().save_pretrained(run / "merged")
+    alone = PeftModel.from_pretrained(load_pretrained(base)[0], str(run / "adapter")).eval()
+    assert not torch.allclose(example_logits(alone), expected, atol=1e-3), "it is trained, so it matters"
+    for folder in (run, run / "merged"):
+        assert close(example_logits(load_run(folder)[0]), expected)
+
+
 def test_prompt_tuning_is_used_as_it_is(tmp_path):
     base = base_folder(tmp_path, "t5")
     model = adapted(base, peft(type="PROMPT_TUNING", num_virtual_tokens=3))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, RwkvForCausalLM
+from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 
 
@@ -72,3 +73,30 @@ def test_greedy_continuation_equals_transformers_also_in_an_uneven_batch(pair):
     for row, prompt in zip(together, prompts, strict=True):
         alone = reference.generate(prompt.unsqueeze(0), **options)[0, len(prompt) :]
         assert torch.equal(row, alone)
+
+
+def test_a_state_of_another_model_and_ids_that_it_does_not_know_are_refused(pair):
+    model, _, _ = pair
+    ids = torch.arange(10, 14).unsqueeze(0)
+    state = model(ids).state
+    with pytest.raises(TsumugiError, match="does not fit this RWKV-4 model and batch"):
+        model(ids, state=[part[:, :-1] for part in state])
+    with pytest.raises(TsumugiError, match="for as many texts"):
+        model(ids.expand(2, -1), state=state)
+    with pytest.raises(TsumugiError, match="token id 300: the model knows 0 to 299"):
+        model(torch.tensor([[5, 300]]))
+    with pytest.raises(TsumugiError, match="token id -1"):
+        model(torch.tensor([[5, -1]]))
+
+
+def test_gradients_flow_through_the_state(pair):
+    """Training over a long text in two pieces, the second with the state of the first (truncated or not)."""
+    model, _, _ = pair
+    ids = torch.randint(7, 300, (2, 24), generator=torch.Generator().manual_seed(9))
+    parameters = list(model.parameters())
+    whole = torch.autograd.grad(model(ids).logits.square().sum(), parameters)
+    first = model(ids[:, :13])
+    second = model(ids[:, 13:], state=first.state)
+    parts = torch.autograd.grad(torch.cat([first.logits, second.logits], dim=1).square().sum(), parameters)
+    for ours, theirs in zip(parts, whole, strict=True):
+        assert (ours - theirs).norm() <= 1e-4 * theirs.norm() + 1e-6

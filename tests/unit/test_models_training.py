@@ -5,7 +5,7 @@ import torch
 from tiny_models import make_model
 from tsumugi.models.adapters import add_adapter
 
-KINDS = ("rwkv4", "t5", "bert", "gpt2")
+KINDS = ("rwkv4", "rwkv7", "t5", "bert", "gpt2")
 LORA = {"lora": {"r": 4, "alpha": 4, "dropout": 0.0, "target_modules": "all-linear"}, "peft": None, "merge": False}
 
 

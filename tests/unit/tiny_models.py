@@ -41,7 +41,8 @@ def make_model(kind, seed=0):
         architecture |= {"kind": "bert", "max_position_embeddings": 128, "dropout": 0.0}
         model = build_model(architecture, tokenizer)
     else:
-        model = build_model({"kind": "rwkv4", "n_layer": 2, "n_embd": 24, "tie_embeddings": False}, tokenizer)
+        architecture = {"kind": kind, "n_layer": 2, "n_embd": 24, "tie_embeddings": False}
+        model = build_model(architecture | ({"head_size": 12} if kind == "rwkv7" else {}), tokenizer)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2 and "time_" not in name:
@@ -49,4 +50,4 @@ def make_model(kind, seed=0):
     return model.eval()
 
 
-KINDS = ("gpt2", "t5", "rwkv4")  # those that write text
+KINDS = ("gpt2", "t5", "rwkv4", "rwkv7")  # those that write text

@@ -10,7 +10,7 @@ from tiny_experiment import TINY
     [
         ("steps: 60", "steps: -60", "recipes.scratch.steps: Input should be greater than 0 (found -60)"),
         ("recipe: tune,", "recipe: tnue,", "there is no recipe named 'tnue'; choose from: scratch, tune"),
-        ("kind: rwkv4", "kind: rwkv5", "architectures.rwkv.kind: 'rwkv5' is not known; choose from: rwkv4, t5"),
+        ("kind: rwkv4", "kind: rwkv5", "architectures.rwkv.kind: 'rwkv5' is not known; choose from: rwkv4, rwkv7, t5"),
         ("corpora: {notes: 1.0}, character", "corpora: {wiki: 1.0}, character", "there is no corpus named 'wiki'"),
         ("num_shards: 2", "shards: 2", "corpora.notes.shards: unknown key"),
         ("  t5-base:", "  rwkv-base:", "the key 'rwkv-base' already stands on line"),

@@ -1,6 +1,6 @@
 """Adapters through PEFT: put on, saved with their settings, folded in and checked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from peft import PeftConfig, PeftModel, PromptLearningConfig, get_peft_model
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from tsumugi.errors import TsumugiError
@@ -23,6 +24,7 @@ UNFIT = {  # what they ask of a trainer, and this one does not do
 NOT_SETTINGS = {  # fields of a PEFT config that follow from the run
     *("peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode")
 }
+TRAINED_ALSO = "trained_also.safetensors"  # beside PEFT's files: parameters that were trained in full
 ROUNDING = 1e-5  # of two logits that should be equal, over the largest logit
 AMPLIFIED = 0.01  # of what the adapter changes: what a model with sharp attention makes of rounding, and no lost scale
 
@@ -46,6 +48,8 @@ def add_adapter(model: PreTrainedModel, adapter: Mapping[str, Any], base: str) -
     if adapter["merge"]:
         _check_mergeable(adapted, f"{key}: {config.peft_type.value}")
     adapted.peft_config["default"].base_model_name_or_path = base.removeprefix("hub:")
+    if adapter["lora"] is not None:
+        _train_also(adapted, adapter["lora"].get("train_also", ()))
     return adapted
 
 
@@ -59,6 +63,23 @@ def _lora(lora: Mapping[str, Any]) -> tuple[str, PeftConfig]:
         bias="none",
     )
     return "adapter.lora.target_modules", config
+
+
+def _train_also(model: PeftModel, wanted: Sequence[str]) -> None:
+    """Train the parameters in full that have one of the ``wanted`` words in their names, beside the adapter."""
+    names = {name: _base_name(name).split(".") for name, _ in model.named_parameters() if "lora_" not in name}
+    for word in wanted:
+        if not any(word in parts for parts in names.values()):
+            known = ", ".join(sorted({part for parts in names.values() for part in parts if not part.isdigit()}))
+            raise TsumugiError(f"adapter.lora.train_also: no parameter has {word!r} in its name; choose from: {known}")
+    for name, parameter in model.named_parameters():
+        if name in names and set(wanted) & set(names[name]):
+            parameter.requires_grad_(True)
+
+
+def _base_name(name: str) -> str:
+    """A parameter's name in the model that the adapter stands on."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def _peft(settings: Mapping[str, Any], model: PreTrainedModel) -> tuple[str, PeftConfig]:
@@ -156,8 +177,19 @@ def save_adapter(model: PeftModel, directory: Path, merged: bool) -> None:
     """
     # The embeddings are never trained here; PEFT would look for the base on the hub to find that out.
     model.save_pretrained(str(directory / "adapter"), safe_serialization=True, save_embedding_layers=False)
+    also = _trained_also(model)
+    if also:  # PEFT's own files know of whole modules alone, and RWKV's time parameters are none
+        save_file(also, directory / "adapter" / TRAINED_ALSO)
     if merged:
         merge(model).save_pretrained(str(directory / "merged"))
+
+
+def _trained_also(model: PeftModel) -> dict[str, torch.Tensor]:
+    """What LoRA trains in full, under its names in the model that the adapter stands on."""
+    if model.peft_config["default"].peft_type.value != "LORA":
+        return {}
+    named = ((name, parameter) for name, parameter in model.named_parameters() if "lora_" not in name)
+    return {_base_name(name): parameter.detach().contiguous() for name, parameter in named if parameter.requires_grad}
 
 
 def open_adapter(directory: Path) -> PeftModel:
@@ -170,4 +202,6 @@ def open_adapter(directory: Path) -> PeftModel:
     if not (adapter / "adapter_config.json").is_file():
         raise TsumugiError(f"{directory}: holds no adapter (no adapter/adapter_config.json); its weights are whole")
     model, _ = load_pretrained(adapter_base(directory))
+    if (adapter / TRAINED_ALSO).is_file():
+        model.load_state_dict(load_file(adapter / TRAINED_ALSO), strict=False)
     return PeftModel.from_pretrained(model, str(adapter)).eval()

@@ -20,11 +20,12 @@ from transformers import (
 from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
-from tsumugi.models import bert, rwkv4, t5
+from tsumugi.models import bert, rwkv4, rwkv7, t5
+from tsumugi.tokenization import world  # noqa: F401, makes AutoTokenizer open the World tokenizer too
 
 logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
 
-BUILDERS = {"bert": bert.build, "rwkv4": rwkv4.build, "t5": t5.build}
+BUILDERS = {"bert": bert.build, "rwkv4": rwkv4.build, "rwkv7": rwkv7.build, "t5": t5.build}
 
 
 def build_model(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -72,16 +73,22 @@ def warm_up(source: str | Path) -> None:
 
         base = adapter_base(directory)
     name = base.removeprefix("hub:")
-    if AutoConfig.from_pretrained(name, local_files_only=name == base).model_type == "rwkv":
-        warm_up_architecture("rwkv4")
+    kind = AutoConfig.from_pretrained(name, local_files_only=name == base).model_type
+    warm_up_architecture("rwkv4" if kind == "rwkv" else kind)
 
 
 def warm_up_architecture(kind: str) -> None:
     """The same for a model that is yet to be made."""
-    if kind == "rwkv4" and not torch.cuda.is_available():
-        from tsumugi.models.wkv_numba import compile_kernels
+    if torch.cuda.is_available():
+        return
+    if kind == "rwkv4":
+        from tsumugi.models import wkv_numba
 
-        compile_kernels()
+        wkv_numba.compile_kernels()
+    if kind == "rwkv7":
+        from tsumugi.models import wkv7_numba
+
+        wkv7_numba.compile_kernels()
 
 
 def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

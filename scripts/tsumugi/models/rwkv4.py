@@ -15,6 +15,8 @@ from transformers import GenerationMixin, PreTrainedModel, RwkvConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from tsumugi.errors import TsumugiError
+from tsumugi.models.token_ids import check_ids
 from tsumugi.models.wkv import NO_EXPONENT, wkv
 
 State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and WKV's three sums
@@ -183,7 +185,10 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
 
         Raises:
             ValueError: a state, in training with gradient checkpointing: layers change it, so none can be run again.
+            TsumugiError: the state is that of a model with other sizes, or of another batch size; on a CPU also an id
+                that the model does not have (a GPU says so by itself, and to ask it would cost a wait).
         """
+        check_ids(input_ids, self.config.vocab_size)
         mask = None
         if attention_mask is not None and not bool(attention_mask.all()):
             mask = attention_mask[:, -input_ids.size(1) :].unsqueeze(-1).float()
@@ -194,6 +199,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
                 "gradient checkpointing runs layers twice, which their state forbids; call with use_cache=False"
             )
         if state is not None:
+            self._check_state(state, input_ids.size(0))
             state = [part.clone() for part in state]
         elif use_cache:
             state = self._empty_state(input_ids.size(0), input_ids.device)
@@ -201,6 +207,15 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         for block in self.rwkv.blocks:
             hidden = block(hidden, state, mask)
         return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden)), state=state)
+
+    def _check_state(self, state: State, batch: int) -> None:
+        wanted = (batch, self.config.hidden_size, self.config.num_hidden_layers)
+        found = [tuple(part.shape) for part in state]
+        if found != 5 * [wanted]:
+            raise TsumugiError(
+                f"the state does not fit this RWKV-4 model and batch: {len(found)} parts of {found[0]} against 5 of "
+                f"{wanted} (texts, width, layers); give a state that this model returned for as many texts"
+            )
 
     def _empty_state(self, batch: int, device: torch.device) -> State:
         shape = (batch, self.config.hidden_size, self.config.num_hidden_layers)

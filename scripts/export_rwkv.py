@@ -1,0 +1,39 @@
+"""Write a finished RWKV-4 or RWKV-7 run as the official .pth that the rwkv package and other RWKV tools open.
+
+An adapter is folded into its base first. Weights are stored as fp32 unless --dtype says otherwise.
+
+    python scripts/export_rwkv.py --model results/models/rwkv-base/seed42 --output rwkv-base.pth --dtype bf16
+"""
+
+import argparse
+from pathlib import Path
+
+from tsumugi.errors import TsumugiError, run_cli
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the finished run")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="file to write; the rwkv package wants it to end .pth"
+    )
+    parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="type of the stored weights")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Open, convert, write."""
+    arguments = parse_arguments()
+    if arguments.output.exists():
+        raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    from tsumugi.models.loading import load_run  # after parsing: --help should not wait for it
+    from tsumugi.models.rwkv_files import DTYPES, write_rwkv
+
+    model, _ = load_run(arguments.model)
+    write_rwkv(model, arguments.output, DTYPES[arguments.dtype])
+    print(f"written: {arguments.output} ({model.config.model_type}, {arguments.dtype})")
+
+
+if __name__ == "__main__":
+    run_cli(main)
