@@ -14,7 +14,10 @@ from pathlib import Path
 
 from results import read_rows, report
 
-BENCHMARKS = ("unequal_ranks", "trainer_overhead", "data_memory", "workflow_overhead")
+BENCHMARKS = (
+    *("unequal_ranks", "trainer_overhead", "data_memory", "workflow_overhead"),
+    *("rwkv_speed", "world_tokenizer"),
+)
 FOLDER = Path(__file__).resolve().parent
 
 

@@ -190,6 +190,12 @@ def split_manifest(corpus):
     return f"results/corpora/{corpus}/split/manifest.json"
 
 
+def tokenizers_of(*kinds):
+    """Pattern of the names of the configuration's tokenizers of these kinds."""
+    names = [name for name, tokenizer in experiment.tokenizers.items() if tokenizer.kind in kinds]
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def tokenizer_manifest(tokenizer):
     return f"results/tokenizers/{tokenizer}/manifest.json"
 

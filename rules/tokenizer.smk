@@ -2,7 +2,8 @@
 # Makes: results/tokenizers/{tokenizer}/, a directory that AutoTokenizer opens, with its fertility; token files of the
 #        train and dev documents (never of a test document), with a part-{part}.json as in corpus.smk; the supervised
 #        pairs of each task and prompt.
-#        A tokenizer that came with a model from outside is copied to the same place under the name from-{run}.
+#        A tokenizer that came with a model from outside is copied to the same place under the name from-{run}, and
+#        the World tokenizer, which nothing trains, is copied out of its package.
 
 
 rule train_tokenizer:
@@ -20,7 +21,7 @@ rule train_tokenizer:
     benchmark:
         "benchmarks/train_tokenizer/{tokenizer}.tsv"
     wildcard_constraints:
-        tokenizer=r"(?!from-)[^/.]+",
+        tokenizer=tokenizers_of("unigram", "bpe"),
     conda:
         "../envs/cpu.yaml"
     threads: 2
@@ -34,6 +35,34 @@ rule train_tokenizer:
 
         python "$TSUMUGI_SCRIPTS"/train_tokenizer.py \
             --spec {input.spec:q} \
+            --output {output.manifest:q}
+        """
+
+
+rule make_world_tokenizer:
+    """Write RWKV's World tokenizer into a folder, with its fixed vocabulary."""
+    output:
+        manifest="results/tokenizers/{tokenizer}/manifest.json",
+        vocabulary="results/tokenizers/{tokenizer}/rwkv_vocab_v20230424.txt",
+        config="results/tokenizers/{tokenizer}/tokenizer_config.json",
+    log:
+        "logs/make_world_tokenizer/{tokenizer}.log",
+    benchmark:
+        "benchmarks/make_world_tokenizer/{tokenizer}.tsv"
+    wildcard_constraints:
+        tokenizer=tokenizers_of("world"),
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        **CPU_NODES,
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        r"""
+        exec &> >(trap '' TERM INT && exec tee {log:q})
+
+        python "$TSUMUGI_SCRIPTS"/make_world_tokenizer.py \
             --output {output.manifest:q}
         """
 

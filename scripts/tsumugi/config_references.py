@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from tsumugi.cluster.needs import Needs
-from tsumugi.config import LEARNS, Config, Run
+from tsumugi.config import FITS, LEARNS, Config, Run
 
 NEEDS = {
     "causal_lm": "a decoder-only model",
@@ -88,9 +88,16 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
             yield f"runs.{name}.seeds: {missing} are not among the seeds of {source}, {list(config.runs[source].seeds)}"
         if config.runs[source].adapter is not None and not config.runs[source].adapter.merge:
             yield f"runs.{name}.init_from: {source} holds only an adapter; set runs.{source}.adapter.merge: true"
-    architecture = config.runs[config.first_run(name)].architecture
-    if architecture is not None:
-        yield from _objective_errors(config, name, architecture)
+    first = config.runs[config.first_run(name)]
+    if first.architecture is not None:
+        yield from _objective_errors(config, name, first.architecture)
+    if first.tokenizer is not None:
+        objective, kind = run.objective.kind, config.tokenizers[first.tokenizer].kind
+        if FITS[kind] is not None and objective not in FITS[kind]:
+            yield (
+                f"runs.{name}.objective: {objective} needs mask or sentinel tokens, which tokenizers.{first.tokenizer} "
+                f"(kind {kind}) does not have; use {' or '.join(FITS[kind])}, or a tokenizer that is trained here"
+            )
 
 
 def _objective_errors(config: Config, name: str, architecture: str) -> Iterator[str]:

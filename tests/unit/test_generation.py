@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_models import ALPHABET, KINDS, make_model, make_tokenizer
 from transformers import LogitsProcessorList
+from tsumugi.config import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.batches import by_length, mask, pad
 from tsumugi.generation.generate import generate_texts
@@ -16,7 +17,7 @@ from tsumugi.generation.test_pairs import Pair, read_field, read_test_pairs
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import encode_text, model_input
 
-GREEDY = {"do_sample": False, "temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, "seed": 0}
+GREEDY = {"do_sample": False}
 SAMPLED = {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.2, "seed": 3}
 
 
@@ -101,7 +102,7 @@ def test_uniforms_are_fixed_by_seed_and_id():
 
 
 def test_the_repetition_penalty_leaves_the_prompt_alone():
-    chain = processors(GREEDY | {"repetition_penalty": 2.0}, ["a"], 4, 3, [0], "cpu")
+    chain = processors(Decoding(repetition_penalty=2.0), ["a"], 4, 3, [0], [], "cpu")
     assert isinstance(chain, LogitsProcessorList)
     scores = chain(torch.tensor([[2, 5, 6, 7]]), torch.ones(1, 9))[0]  # 2, 5, 6 are read, 7 was written
     assert scores.tolist() == [-torch.inf, 1, 1, 1, 1, 1, 1, 0.5, 1]

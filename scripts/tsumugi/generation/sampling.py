@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,12 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
     SuppressTokensLogitsProcessor,
     TemperatureLogitsWarper,
+    TopKLogitsWarper,
     TopPLogitsWarper,
 )
+
+from tsumugi.config import Decoding
+from tsumugi.generation.penalties import CountPenalty
 
 
 class DrawFromUniform(LogitsProcessor):
@@ -46,32 +49,44 @@ def uniforms_for(ids: Sequence[str], seed: int, steps: int) -> torch.Tensor:
 
 
 def processors(
-    decoding: dict[str, Any], ids: Sequence[str], steps: int, prompt_length: int, suppressed: Sequence[int], device: str
+    decoding: Decoding,
+    ids: Sequence[str],
+    steps: int,
+    prompt_length: int,
+    suppressed: Sequence[int],
+    uncounted: Sequence[int],
+    device: str,
 ) -> LogitsProcessorList:
-    """What is done to the scores before the likeliest token is taken, in the order of Transformers.
+    """What is done to the scores before the likeliest token is taken.
 
-    The repetition penalty looks at what was written and not at the prompt: a decoder-only model would otherwise be
-    kept from using the words of its title, and an encoder-decoder, whose prompt is elsewhere, would not.
+    The penalties look at what was written and not at the prompt: a decoder-only model would otherwise be kept from
+    using the words of its title, and an encoder-decoder, whose prompt is elsewhere, would not.
 
     Args:
-        decoding: a ``tsumugi.config.Decoding`` as a dictionary.
+        decoding: how to write.
         ids: the documents of the batch.
         steps: the most tokens that are written.
         prompt_length: width of what the decoder is given at the start, padding included.
         suppressed: tokens that are never written.
+        uncounted: tokens whose number the frequency penalty takes for 0, see :func:`penalties.uncounted_tokens`.
         device: where the model is.
     """
     chain = LogitsProcessorList()
     if suppressed:
         chain.append(SuppressTokensLogitsProcessor(list(suppressed), device=device))
-    if decoding["repetition_penalty"] != 1.0:
-        chain.append(
-            RepetitionPenaltyLogitsProcessor(decoding["repetition_penalty"], prompt_ignore_length=prompt_length)
-        )
-    if decoding["do_sample"]:
-        if decoding["temperature"] != 1.0:
-            chain.append(TemperatureLogitsWarper(decoding["temperature"]))
-        if decoding["top_p"] < 1.0:
-            chain.append(TopPLogitsWarper(decoding["top_p"]))
-        chain.append(DrawFromUniform(uniforms_for(ids, decoding["seed"], steps).to(device), prompt_length))
+    if decoding.repetition_penalty != 1.0:
+        chain.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty, prompt_ignore_length=prompt_length))
+    if decoding.presence_penalty or decoding.frequency_penalty:
+        chain.append(CountPenalty(decoding, prompt_length, uncounted, device))
+    if decoding.do_sample:
+        chain += _narrowing(decoding)
+        chain.append(DrawFromUniform(uniforms_for(ids, decoding.seed, steps).to(device), prompt_length))
     return chain
+
+
+def _narrowing(decoding: Decoding) -> list[LogitsProcessor]:
+    """Temperature and what it leaves possible; in Transformers' order, or in that of ``PIPELINE.sample_logits``."""
+    temperature = [] if decoding.temperature == 1.0 else [TemperatureLogitsWarper(decoding.temperature)]
+    top_k = [TopKLogitsWarper(decoding.top_k)] if decoding.top_k else []
+    top_p = [TopPLogitsWarper(decoding.top_p)] if decoding.top_p < 1.0 else []
+    return [*top_p, *top_k, *temperature] if decoding.temperature_last else [*temperature, *top_k, *top_p]

@@ -1,10 +1,15 @@
-"""The encoding of a document: its lines one by one, each with its line end, and the end token behind the last."""
+"""The encoding of a document: its lines one by one, each with its line end, and the end token behind the last.
+
+The World tokenizer has tokens that reach over line ends, so it gets documents whole, as RWKV-LM gives them to it.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TypeVar
 
 from transformers import PreTrainedTokenizerBase
+
+from tsumugi.tokenization.world import WorldTokenizer
 
 Key = TypeVar("Key")
 _LINES_AT_ONCE = 4096
@@ -20,6 +25,8 @@ def encode_lines(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> list[l
     """Token ids of each line without special tokens, as ``prompts.encode_text`` gives them, but many at once."""
     if not lines:
         return []
+    if isinstance(tokenizer, WorldTokenizer):
+        return tokenizer.encode_batch(lines)
     if not tokenizer.is_fast:
         return [tokenizer.encode(line, add_special_tokens=False) for line in lines]
     backend = tokenizer.backend_tokenizer
@@ -33,10 +40,12 @@ def encode_documents(
     """Encode (key, text) pairs in a stream, as many together as make a good batch.
 
     Yields:
-        (key, text, sequences): the token ids of the text's lines, the end token behind those of the last one.
+        (key, text, sequences): the token ids of the text's lines (of the whole text, if the tokenizer is the World
+        tokenizer), the end token behind those of the last one.
     """
+    whole = isinstance(tokenizer, WorldTokenizer)
     for batch in _batches(documents):
-        lines = [lines_of(text) for _, text in batch]
+        lines = [[text] if whole else lines_of(text) for _, text in batch]
         encoded = iter(encode_lines(tokenizer, list(chain.from_iterable(lines))))
         for (key, text), its_lines in zip(batch, lines, strict=True):
             sequences = list(islice(encoded, len(its_lines))) or [[]]

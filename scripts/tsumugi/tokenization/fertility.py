@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from tsumugi.tokenization.clean_corpus import CleanCorpus
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.special_tokens import BYTES
+from tsumugi.tokenization.world import WorldTokenizer
 
 LINE_END = BYTES[ord("\n")]
 
@@ -18,8 +19,8 @@ def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str 
     Returns:
         Counts (documents, characters, bytes, tokens), ``tokens_per_character`` (the fertility), ``tokens_per_byte``,
         ``characters_per_token``, ``unknown_share`` and ``byte_share``: tokens that stand for one byte of a character
-        without a piece of its own. Line ends, which are always one byte token, do not count as such. The ratios are
-        None where the split holds no text.
+        without a piece of its own (World: for any part of one). Line ends, which are always one byte token, do not
+        count as such. The ratios are None where the split holds no text.
     """
     documents = characters = size = 0
     found: Counter[int] = Counter()
@@ -31,8 +32,7 @@ def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str 
             for sequence in sequences:
                 found.update(sequence)
     tokens = found.total() - documents
-    vocabulary = tokenizer.get_vocab()
-    bytes_found = sum(found[vocabulary[piece]] for piece in BYTES if piece in vocabulary and piece != LINE_END)
+    bytes_found = sum(found[id_] for id_ in _byte_ids(tokenizer))
     return {
         "split": split,
         "documents": documents,
@@ -45,6 +45,13 @@ def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str 
         "unknown_share": _ratio(found[tokenizer.unk_token_id], tokens),
         "byte_share": _ratio(bytes_found, tokens),
     }
+
+
+def _byte_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    if isinstance(tokenizer, WorldTokenizer):
+        return tokenizer.ids_of_parts()
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[piece] for piece in BYTES if piece in vocabulary and piece != LINE_END]
 
 
 def _ratio(count: int, total: int) -> float | None:

@@ -4,6 +4,10 @@ Layout of the ``.idx``, little-endian: 9 bytes ``MMIDIDX\\0\\0``; uint64 version
 number of sequences; uint64 length of the document index; int32 tokens of each sequence; int64 offset of each sequence
 in the ``.bin``, in bytes; int64 document index: the first sequence of each document, and the number of sequences.
 Source: ``megatron/core/datasets/indexed_dataset.py`` of Megatron-LM.
+
+RWKV-LM reads and writes the same files (``src/binidx.py``, ``make_data.py``): uint16, a sequence for each document, the
+id 0 behind each. Its trainer takes the ``.bin`` for one stream and reads across sequences, so it reads what the World
+tokenizer makes here; it wants one pair of files, that is, a corpus with ``num_shards: 1``.
 """
 
 import struct
@@ -117,6 +121,7 @@ class IndexedDataset:
         sizes: (number of sequences,) int32, tokens of each.
         pointers: (number of sequences,) int64, where each begins in the ``.bin``, in bytes.
         doc_idx: (number of documents + 1,) int64; document d is the sequences ``doc_idx[d]`` to ``doc_idx[d + 1]``.
+            Where the file marks no documents, as not every writer does, each sequence is one.
 
     Raises:
         TsumugiError: a file is missing, cut off, or not of this format.
@@ -131,6 +136,8 @@ class IndexedDataset:
             arrays.append(FileArray(path, np.dtype(kind), offset, count))
             offset += count * np.dtype(kind).itemsize
         self.sizes, self.pointers, self.doc_idx = arrays
+        if sequences and documents < 2:
+            self.doc_idx = np.arange(sequences + 1)
         # Where the last sequence ends: a sum over all sizes would read the whole index.
         count = self.pointers[-1] // dtype.itemsize + self.sizes[-1] if sequences else 0
         self._check_size(token_path(prefix), count * dtype.itemsize, path)
@@ -158,7 +165,7 @@ class IndexedDataset:
     @property
     def documents(self) -> int:
         """Number of documents."""
-        return len(self.doc_idx) - 1
+        return max(0, len(self.doc_idx) - 1)
 
     @staticmethod
     def _check_size(path: Path, expected: int, index: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tsumugi.errors import TsumugiError
+from tsumugi.tokenization import world  # noqa: F401, makes AutoTokenizer open the World tokenizer too
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
