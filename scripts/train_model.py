@@ -97,7 +97,7 @@ def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
     # after parsing: --help should not wait for torch
-    from tsumugi.training.launch import leave_rank, share_threads, spread
+    from tsumugi.training.launch import leave_finished, share_threads, spread
 
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
@@ -125,7 +125,7 @@ def main() -> None:
             checkpoint_seconds=arguments.checkpoint_seconds,
         )
     )
-    leave_rank()
+    leave_finished()
 
 
 if __name__ == "__main__":

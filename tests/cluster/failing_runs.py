@@ -103,6 +103,13 @@ class Scene:
             if folder == str(self.folder) and (jobs is None or job in jobs)
         ]
 
+    def logs(self, run: str) -> str:
+        """What the jobs of a run have printed, as far as the logs are there: those of finished jobs are removed."""
+        folder = self.folder / f".snakemake/slurm_logs/rule_train_model/{run}_1"
+        return "".join(
+            f"{log.name}:\n{log.read_text(encoding='utf-8')[-4000:]}" for log in sorted(folder.glob("*.log"))
+        )
+
     def queue(self, *options: str) -> list[str]:
         """The lines of squeue; while the controller is away it is asked again, as a user would."""
         done = self.cluster.run("squeue", "--noheader", *options, check=False)

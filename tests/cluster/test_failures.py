@@ -123,7 +123,8 @@ def test_the_others_finish_and_the_status_says_that_not_all_did(struck, prepared
 
 
 def test_a_cancelled_job_is_submitted_again_and_goes_on(struck):
-    assert [start.state for start in struck.one.starts("cancelled")] == ["CANCELLED", "COMPLETED"]
+    states = [start.state for start in struck.one.starts("cancelled")]
+    assert states == ["CANCELLED", "COMPLETED"], struck.one.logs("cancelled")
     assert len(struck.one.jobs("cancelled")) == 2
     assert struck.one.execution("cancelled")["attempts"] == 2
 

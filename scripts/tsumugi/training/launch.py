@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from tsumugi.cluster.inventory import this_host
 from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
@@ -144,16 +144,16 @@ def _end_at_signals() -> None:
         signal.signal(number, end)
 
 
-def leave_rank() -> None:
-    """End a process of several with status 0, without Python's own end, once everything is written.
+def leave_finished() -> NoReturn:
+    """End this process with status 0, without Python's own end, once everything is written.
 
     There a thread of Gloo or DeepSpeed that waits for the interpreter is unwound, and takes the process with it
     ("terminate called without an active exception", status -6): now and then a run that is finished would have failed.
+    A process that was started alone has such threads too.
     """
-    if "RANK" in os.environ:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def share_threads(threads: int | None) -> None:
