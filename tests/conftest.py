@@ -1,11 +1,17 @@
 """How the tests share two cores: those on Slurm, which mostly wait, run beside the others (`pytest -n 2`)."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 WHOLE = ("cluster", "workflow")  # folders whose tests share what is made once, and take longest: they start first
 TABLE = "table"  # `record_property` under this name: text that the summary shows
+
+
+def pytest_configure():
+    """Let SIGTERM, as `timeout` sends it, end the tests like Ctrl-C: what they have started is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
