@@ -21,7 +21,7 @@ compile cuda.lock "For machines with an NVIDIA GPU." --no-config
 # The same without them: pip takes what the torch file it finds asks for.
 {
     sed '1s/.*/# For machines without a GPU. Made by `make lock` from requirements.in; do not edit./' cuda.lock |
-        grep -vE '^(nvidia-|cuda-|triton==)'
+        grep -vE '^(nvidia-|cuda-)'
 } >cpu.lock
 {
     echo "# The pins of cpu.lock for \`snakemake --sdm conda\`. Made by \`make lock\`; do not edit."

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM, build
-from tsumugi.models.wkv7 import empty_state, fastest, wkv7, wkv7_reference
+from tsumugi.models.wkv7 import empty_state, wkv7, wkv7_reference
+from tsumugi.models.wkv_choice import fastest
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
 SIZES = {"n_embd": 64, "n_layer": 3, "head_size": 16, "tie_embeddings": False}
@@ -104,11 +105,9 @@ def test_how_it_is_computed_is_said_and_can_be_chosen(monkeypatch, capsys):
     slow, _ = wkv7(*inputs)
     assert capsys.readouterr().err == "WKV-7: reference on cpu in float32\n"
     assert torch.allclose(fast, slow, atol=1e-5)
-    assert fastest("cpu", torch.float64) == "reference"
-    with pytest.warns(UserWarning, match="many times slower, for there is no fast kernel for device cuda"):
-        assert fastest("cuda", torch.float32) == "reference"
+    assert fastest("WKV-7", "cpu", torch.float64) == "reference"
     with pytest.raises(ValueError, match="computes in float32"):
-        fastest("cpu", torch.float64, "numba")
+        fastest("WKV-7", "cpu", torch.float64, "numba")
     monkeypatch.setenv("TSUMUGI_WKV", "abacus")
     with pytest.raises(ValueError, match="TSUMUGI_WKV=abacus: WKV-7 has no such way"):
         wkv7(*inputs)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tsumugi.models.wkv import NO_EXPONENT, empty_state, fastest, wkv, wkv_reference
+from tsumugi.models.wkv import NO_EXPONENT, empty_state, wkv, wkv_reference
+from tsumugi.models.wkv_choice import fastest
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
 NAMES = ("decay", "bonus", "key", "value", "numerator", "denominator", "exponent")
@@ -153,7 +154,7 @@ def test_the_way_is_said_and_can_be_chosen(monkeypatch, capsys):
     assert capsys.readouterr().err == "WKV: reference on cpu in float32\n"
     assert torch.allclose(fast, slow, atol=1e-6) and not torch.equal(fast, slow)
     monkeypatch.setenv("TSUMUGI_WKV", "cuda")
-    with pytest.raises(ValueError, match="TSUMUGI_WKV=cuda: there is no such way; choose from auto, reference, numba"):
+    with pytest.raises(ValueError, match="TSUMUGI_WKV=cuda: WKV has no such way; choose from auto, reference, numba"):
         wkv(decay, bonus, key, value)
 
 

@@ -1,8 +1,8 @@
 """RWKV-4 (Peng et al., 2023, arXiv:2305.13048) as a Transformers model.
 
 Config, parameter names and state layout are those of Transformers' own ``rwkv``, so ``AutoModelForCausalLM`` opens what
-is saved here. What differs: the WKV operator is fast on the CPU, batches of any size decode right (Transformers
-broadcasts the states of a batch against one another), and padding on the left leaves the state alone.
+is saved here. What differs: the WKV operator is fast on CPU and GPU without nvcc, batches of any size decode right
+(Transformers broadcasts the states of a batch against one another), and padding on the left leaves the state alone.
 """
 
 from collections.abc import Mapping

@@ -4,22 +4,20 @@ For every channel, with decay w < 0 and bonus u::
 
     wkv_t = (sum_{i<t} exp((t-1-i) w + k_i) v_i  +  exp(u + k_t) v_t) / (the same sum without v)
 
-Sums are carried as (numerator, denominator, exponent), so that no exponential overflows. :func:`wkv` is the API and
-chooses how it is computed; :func:`wkv_reference` is the plain time loop that the fast ways are tested against.
+Sums are carried as (numerator, denominator, exponent), so that no exponential overflows. :func:`wkv` is the API;
+:mod:`tsumugi.models.wkv_choice` says how it is computed; :func:`wkv_reference` is the plain time loop that the fast
+ways are tested against.
 """
 
-import os
-import sys
-import warnings
 from collections.abc import Sequence
-from functools import cache, reduce
+from functools import reduce
 
 import torch
 
+from tsumugi.models.wkv_choice import chosen_way
+
 State = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 NO_EXPONENT = -1e38  # stands for log 0; finite, so that differences of it are no NaN
-CHOICE = "TSUMUGI_WKV"  # environment variable: reference or numba, where not the fastest that can run is wanted
-WAYS = ("reference", "numba")
 
 
 def empty_state(batch: int, channels: int, device: torch.device, dtype: torch.dtype = torch.float32) -> State:
@@ -46,38 +44,15 @@ def wkv(
     dtype = _widest(decay, bonus, key, value, *(state or ()))
     if state is None:
         state = empty_state(key.size(0), key.size(2), key.device, dtype)
-    way = fastest(key.device.type, dtype, os.environ.get(CHOICE, "auto"))
+    way = chosen_way("WKV", key.device.type, dtype)
     if way == "reference":
         return wkv_reference(decay, bonus, key, value, [part.to(dtype) for part in state])
+    if way == "triton":
+        output, sums = _TritonWkv.apply(decay, bonus, key, value, torch.stack([part.float() for part in state]))
+        return output, sums.unbind()
     wide = (tensor.float() for tensor in (decay, bonus, key, value, *state))
     output, *new_state = _NumbaWkv.apply(*wide)
     return output.to(value.dtype), tuple(new_state)
-
-
-@cache
-def fastest(device: str, dtype: torch.dtype, choice: str = "auto") -> str:
-    """How WKV is computed there: one of :data:`WAYS`. Said once, and with a warning where it is slow.
-
-    Raises:
-        ValueError: ``choice`` is neither ``auto`` nor a way, or cannot run there.
-    """
-    if choice not in ("auto", *WAYS):
-        raise ValueError(f"{CHOICE}={choice}: there is no such way; choose from auto, {', '.join(WAYS)}")
-    obstacle = _obstacle(device, dtype)
-    if choice == "numba" and obstacle:
-        raise ValueError(f"{CHOICE}=numba: {obstacle}; set it to auto or reference")
-    way = "reference" if choice == "reference" or obstacle else "numba"
-    if choice == "auto" and device != "cpu":  # on a CPU only float64 ends there, which is asked for to be exact
-        warnings.warn(f"WKV: the time loop, which is many times slower, for {obstacle}", stacklevel=3)
-    print(f"WKV: {way} on {device} in {str(dtype).removeprefix('torch.')}", file=sys.stderr)
-    return way
-
-
-def _obstacle(device: str, dtype: torch.dtype) -> str:
-    """Why the compiled way cannot run; empty if it can."""
-    if device != "cpu":
-        return f"there is no fast kernel for device {device} yet"
-    return "" if dtype == torch.float32 else f"the compiled way computes in float32, not in {dtype}"
 
 
 def _widest(*tensors: torch.Tensor) -> torch.dtype:
@@ -131,6 +106,30 @@ class _NumbaWkv(torch.autograd.Function):
         wkv_numba.backward(*_arrays(*given, w_gradient, bonus_gradient, key_gradient, value_gradient))
         # w = -exp(decay), so dw/d(decay) = w
         return w_gradient.sum(0) * w, bonus_gradient.sum(0), key_gradient, value_gradient, *state_gradients
+
+
+class _TritonWkv(torch.autograd.Function):
+    """Takes tensors of any floating dtype, and the state as one tensor (3, B, C) in fp32."""
+
+    @staticmethod
+    def forward(ctx, *tensors):  # noqa: ANN001, ANN002, ANN205
+        from tsumugi.models import wkv_triton
+
+        *tensors, state = (tensor.contiguous() for tensor in tensors)
+        output, new_state, starts = wkv_triton.run_forward(*tensors, state)
+        ctx.set_materialize_grads(False)  # in training, nothing depends on the last state
+        ctx.save_for_backward(*tensors, starts, new_state)
+        return output, new_state
+
+    @staticmethod
+    def backward(ctx, gradient, state_gradient):  # noqa: ANN001, ANN205
+        from tsumugi.models import wkv_triton
+
+        *tensors, starts, new_state = ctx.saved_tensors
+        gradient = torch.zeros_like(tensors[3]) if gradient is None else gradient.contiguous()
+        if state_gradient is not None:
+            state_gradient = state_gradient.contiguous()
+        return wkv_triton.run_backward(*tensors, starts, new_state, gradient, state_gradient)
 
 
 def _arrays(*tensors: torch.Tensor) -> list:

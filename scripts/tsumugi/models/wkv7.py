@@ -5,21 +5,16 @@ decay w, key k, value v, removal key κ of unit length, in-context learning rate
 
     S_t = S_{t-1} (diag(w_t) - κ_t (a_t * κ_t)^T) + v_t k_t^T        y_t = S_t r_t
 
-:func:`wkv7` is the API and chooses how it is computed; :func:`wkv7_reference` is the plain time loop that the compiled
-one is tested against.
+:func:`wkv7` is the API; :mod:`tsumugi.models.wkv_choice` says how it is computed; :func:`wkv7_reference` is the plain
+time loop that the compiled ways are tested against.
 """
 
-import os
-import sys
-import warnings
-from functools import cache, reduce
+from functools import reduce
 from typing import Any
 
 import torch
 
-from tsumugi.models.wkv import CHOICE
-
-WAYS = ("reference", "numba")
+from tsumugi.models.wkv_choice import chosen_way
 
 
 def empty_state(
@@ -58,39 +53,15 @@ def wkv7(
     if state is None:
         batch, _, heads, size = key.shape
         state = empty_state(batch, heads, size, key.device, dtype)
-    way = fastest(key.device.type, torch.promote_types(dtype, state.dtype), os.environ.get(CHOICE, "auto"))
+    way = chosen_way("WKV-7", key.device.type, torch.promote_types(dtype, state.dtype))
     if way == "reference":
         return wkv7_reference(receptance, log_decay, key, value, removal, rate, state)
+    if way == "triton":
+        return _TritonWkv7.apply(state.float(), *tensors)
     receptance, log_decay, key, wide_value, removal, rate = (tensor.float() for tensor in tensors)
     given = (state.float(), receptance, log_decay.exp(), key, wide_value, removal, removal * rate)
     output, state = _NumbaWkv7.apply(*given)
     return output.to(value.dtype), state
-
-
-@cache
-def fastest(device: str, dtype: torch.dtype, choice: str = "auto") -> str:
-    """How WKV-7 is computed there: one of :data:`WAYS`. Said once, and with a warning where it is slow.
-
-    Raises:
-        ValueError: ``choice`` is neither ``auto`` nor a way, or cannot run there.
-    """
-    if choice not in ("auto", *WAYS):
-        raise ValueError(f"{CHOICE}={choice}: WKV-7 has no such way; choose from auto, {', '.join(WAYS)}")
-    obstacle = _obstacle(device, dtype)
-    if choice == "numba" and obstacle:
-        raise ValueError(f"{CHOICE}=numba: {obstacle}; set it to auto or reference")
-    way = "reference" if choice == "reference" or obstacle else "numba"
-    if choice == "auto" and device != "cpu":  # on a CPU only float64 ends there, which is asked for to be exact
-        warnings.warn(f"WKV-7: the time loop, which is many times slower, for {obstacle}", stacklevel=3)
-    print(f"WKV-7: {way} on {device} in {str(dtype).removeprefix('torch.')}", file=sys.stderr)
-    return way
-
-
-def _obstacle(device: str, dtype: torch.dtype) -> str:
-    """Why the compiled way cannot run; empty if it can."""
-    if device != "cpu":
-        return f"there is no fast kernel for device {device} yet"
-    return "" if dtype == torch.float32 else f"the compiled way computes in float32, not in {dtype}"
 
 
 def wkv7_reference(
@@ -133,3 +104,30 @@ class _NumbaWkv7(torch.autograd.Function):
 
         *tensors, kept = ctx.saved_tensors
         return wkv7_numba.run_backward(tensors, kept, output_gradient.contiguous(), state_gradient.contiguous())
+
+
+class _TritonWkv7(torch.autograd.Function):
+    """Takes the operator's own arguments, the state first and in fp32, the others in any floating dtype."""
+
+    @staticmethod
+    def forward(ctx: Any, state: torch.Tensor, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        from tsumugi.models import wkv7_triton
+
+        tensors = tuple(tensor.contiguous() for tensor in tensors)
+        keep = any(ctx.needs_input_grad)
+        output, new_state, kept = wkv7_triton.run_forward(state.contiguous(), tensors, keep)
+        ctx.set_materialize_grads(False)  # in training, nothing depends on the last state
+        ctx.save_for_backward(*tensors, kept)
+        return output, new_state
+
+    @staticmethod
+    def backward(
+        ctx: Any, gradient: torch.Tensor | None, state_gradient: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        from tsumugi.models import wkv7_triton
+
+        *tensors, kept = ctx.saved_tensors
+        gradient = torch.zeros_like(tensors[3]) if gradient is None else gradient.contiguous()
+        if state_gradient is not None:
+            state_gradient = state_gradient.contiguous()
+        return wkv7_triton.run_backward(tensors, kept, gradient, state_gradient)
