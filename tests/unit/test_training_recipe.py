@@ -11,21 +11,42 @@ from tsumugi.training.optimizer import build_optimizer
 RECIPE = {"learning_rate": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
 
 
-def test_named_parameters_learn_faster_and_only_matrices_are_decayed():
-    model = make_model("rwkv4")
-    factors = {"time_decay": 2.0, "time_first": 3.0}
-    optimizer = build_optimizer(model, RECIPE | {"learning_rate_factors": factors})
+FACTORS = {"rwkv4": {"time_decay": 2.0, "time_first": 3.0}, "rwkv7": {"w0": 2.0}}
+LOW_RANK = {f"{name}{part}" for name in "wavg" for part in (1, 2)}  # matrices of RWKV-7 that RWKV-LM does not decay
+
+
+def leaves(model, **recipe):
+    """The last part of each parameter's name -> weight decay and factor of those called so."""
+    optimizer = build_optimizer(model, RECIPE | recipe)
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-    assert len(groups) == len(list(model.parameters()))
+    assert len(groups) == len(list(model.parameters())) == sum(len(group["params"]) for group in optimizer.param_groups)
     for name, parameter in model.named_parameters():
-        group, leaf = groups[id(parameter)], name.split(".")[-1]
-        assert group["factor"] == factors.get(leaf, 1.0), name
+        group = groups[id(parameter)]
+        yield name.split(".")[-1], parameter, group["weight_decay"], group["factor"]
+
+
+@pytest.mark.parametrize("kind", ["rwkv4", "rwkv7"])
+def test_named_parameters_learn_faster(kind):
+    factors = FACTORS[kind]
+    seen = {leaf: factor for leaf, _, _, factor in leaves(make_model(kind), learning_rate_factors=factors)}
+    assert {leaf: factor for leaf, factor in seen.items() if factor != 1.0} == factors
+
+
+@pytest.mark.parametrize("kind", ["rwkv4", "rwkv7", "t5", "bert", "gpt2"])
+def test_only_matrices_that_are_called_weight_are_decayed(kind):
+    """The rule of RWKV-LM; in the others there is no other matrix, so that it is the usual rule for them."""
+    decays = {True: 0, False: 0}
+    for leaf, parameter, decay, _ in leaves(make_model(kind)):
         is_matrix = leaf == "weight" and parameter.dim() == 2  # RWKV's time_mix_* are vectors of shape (1, 1, C)
-        assert group["weight_decay"] == (0.1 if is_matrix else 0.0), name
+        assert decay == (0.1 if is_matrix else 0.0), leaf
+        decays[is_matrix] += 1
+        if parameter.dim() == 2 and not is_matrix:
+            assert kind == "rwkv7" and leaf in LOW_RANK | {"r_k"}
+    assert all(decays.values())
 
 
 def test_a_factor_for_what_is_not_there_is_refused():
-    with pytest.raises(TsumugiError, match=r"learning_rate_factors.time_decai: no trained parameter .* time_decay"):
+    with pytest.raises(TsumugiError, match=r"learning_rate_factors\.time_decai: no trained parameter .* time_decay"):
         build_optimizer(make_model("rwkv4"), RECIPE | {"learning_rate_factors": {"time_decai": 2.0}})
 
 

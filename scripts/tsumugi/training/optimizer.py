@@ -1,4 +1,4 @@
-"""AdamW, with weight decay on matrices alone, and a learning rate of its own for what the recipe names."""
+"""AdamW, with weight decay on weight matrices alone, and a learning rate of its own for what the recipe names."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,9 +12,11 @@ from tsumugi.errors import TsumugiError
 def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.optim.AdamW:
     """AdamW over the parameters that are trained.
 
-    Gains, biases and RWKV's time parameters, which are vectors however they are shaped, are not decayed. Each group
-    carries its ``factor``, by which the step's learning rate is multiplied: of the recipe's ``learning_rate_factors``
-    that name a part of the parameter's name, or 1. RWKV-LM gives time_decay 2 and time_first 3.
+    Decayed are matrices called ``weight``, as in ``configure_optimizers`` of RWKV-LM: neither gains, biases and
+    RWKV's time parameters, which are vectors however they are shaped, nor RWKV-7's matrices w1, w2, a1, …, r_k.
+    Each group carries its ``factor``, by which the step's learning rate is multiplied: of the recipe's
+    ``learning_rate_factors`` that name a part of the parameter's name, or 1. RWKV-LM gives RWKV-4's time_decay 2 and
+    time_first 3, and RWKV-7's w0 2.
 
     Raises:
         TsumugiError: a factor's name is part of no trained parameter's name.
@@ -29,9 +31,9 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
             )
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
     for parts, parameter in trained:
-        is_matrix = sum(size > 1 for size in parameter.shape) >= 2
+        decayed = parts[-1] == "weight" and sum(size > 1 for size in parameter.shape) >= 2
         factor = next((factor for name, factor in factors.items() if name in parts), 1.0)
-        groups[recipe["weight_decay"] if is_matrix else 0.0, factor].append(parameter)
+        groups[recipe["weight_decay"] if decayed else 0.0, factor].append(parameter)
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "factor": factor}
