@@ -71,10 +71,11 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
         "objective": _with_settings(settings["objective"], "kind"),
         "what is trained": _adapter(settings["adapter"]),
         "trained share of parameters": share,
-        "learning rate": f"{recipe['learning_rate']:g}, {recipe['schedule']}, warm-up {recipe['warmup']}",
+        "learning rate": _learning_rate(recipe),
         "optimizer": (
             f"{recipe['optimizer']}, betas {recipe['betas'][0]:g} and {recipe['betas'][1]:g}, eps {recipe['eps']:g}, "
             f"weight decay {recipe['weight_decay']:g}, clip {recipe['clip'] if recipe['clip'] is not None else 'none'}"
+            + (f", logit penalty {recipe['logit_penalty']:g}" if recipe["logit_penalty"] else "")
         ),
         "steps": f"{recipe['steps']}",
         "global batch": batch,
@@ -87,12 +88,20 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
     return found
 
 
+def _learning_rate(recipe: Mapping[str, Any]) -> str:
+    factors = [f"{name} × {factor:g}" for name, factor in recipe["learning_rate_factors"].items()]
+    schedule = [recipe["schedule"], f"warm-up {recipe['warmup']}"]
+    return ", ".join([f"{recipe['learning_rate']:g}", *schedule, *factors])
+
+
 def _adapter(adapter: Mapping[str, Any] | None) -> str:
     if adapter is None:
         return "all weights"
     if adapter["lora"] is not None:
         lora = adapter["lora"]
-        return f"LoRA adapter, r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}"
+        where = lora["target_modules"] if isinstance(lora["target_modules"], str) else " ".join(lora["target_modules"])
+        also = f"; in full {' '.join(lora['train_also'])}" if lora["train_also"] else ""
+        return f"LoRA adapter, r {lora['r']}, alpha {lora['alpha']}, dropout {lora['dropout']:g}, on {where}{also}"
     settings = {key.replace("_", " "): value for key, value in adapter["peft"].items() if key != "type"}
     written = [f"{key} {' '.join(map(str, v)) if isinstance(v, list | tuple) else v}" for key, v in settings.items()]
     return ", ".join([f"{adapter['peft']['type']} adapter", *written])
