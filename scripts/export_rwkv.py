@@ -15,9 +15,7 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of the finished run")
-    parser.add_argument(
-        "--output", type=Path, required=True, help="file to write; the rwkv package wants it to end .pth"
-    )
+    parser.add_argument("--output", type=Path, required=True, help="file to write; its name ends with .pth")
     parser.add_argument("--dtype", choices=("fp32", "fp16", "bf16"), default="fp32", help="type of the stored weights")
     return parser.parse_args()
 
@@ -27,6 +25,8 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    if arguments.output.suffix != ".pth":
+        raise TsumugiError(f"{arguments.output}: must end with .pth, or the rwkv package, which adds it, finds no file")
     from tsumugi.models.loading import load_run  # after parsing: --help should not wait for it
     from tsumugi.models.rwkv_files import DTYPES, write_rwkv
 

@@ -3,10 +3,11 @@
 Version and sizes are found in the file; nothing in it is run. Weights keep the file's type unless --dtype says
 otherwise. With --tokenizer, the directory can be a run's init_from ("./my-model").
 
-    python scripts/import_rwkv.py --file RWKV-4-World-1.5B.pth --output my-model --tokenizer results/tokenizers/world
+    python scripts/import_rwkv.py --file RWKV-4-World-1.5B.pth --output my-model --tokenizer world
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from tsumugi.errors import TsumugiError, run_cli
@@ -27,6 +28,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from tsumugi.atomic import atomic_directory  # after parsing: --help should not wait for what follows
     from tsumugi.models.rwkv_files import DTYPES, read_rwkv
     from tsumugi.tokenization.load import load_tokenizer
@@ -42,6 +44,8 @@ def main() -> None:
         f"written: {arguments.output} ({config.model_type}, {config.num_hidden_layers} layers x {config.hidden_size}, "
         f"vocabulary {config.vocab_size})"
     )
+    if tokenizer is None:
+        print("without a tokenizer, which the other scripts will ask for; give --tokenizer to have it beside the model")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ Writes into the folder of --output: the vocabulary, tokenizer_config.json, and l
 vocabulary is the one of the package pyrwkv-tokenizer, unless --vocabulary names another file. AutoTokenizer opens the
 folder once tsumugi.tokenization.world is imported, as every script here does. Example:
 
-    python scripts/make_world_tokenizer.py --output results/tokenizers/world/manifest.json
+    python scripts/make_world_tokenizer.py --output world/manifest.json
 """
 
 import argparse
 import time
 from pathlib import Path
 
-from tsumugi.errors import run_cli
+from tsumugi.errors import TsumugiError, run_cli
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.export import save
 from tsumugi.tokenization.world import WorldTokenizer
@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="manifest to write, in the tokenizer's folder")
     arguments = parser.parse_args()
     started = time.time()
+    if arguments.output.name != "manifest.json":
+        raise TsumugiError(f"{arguments.output}: is no manifest.json; to write into that folder, add /manifest.json")
 
     tokenizer = WorldTokenizer(arguments.vocabulary)
     files = save(tokenizer, arguments.output.parent)

@@ -6,6 +6,7 @@ The folded model must answer as model and adapter do, on a few random texts; oth
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from tsumugi.atomic import atomic_directory
@@ -25,6 +26,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from transformers import AutoTokenizer  # after parsing: --help should not wait for it
     from tsumugi.models.adapters import merge, open_adapter
 

@@ -10,6 +10,7 @@ those of RWKV's PIPELINE_ARGS. Examples:
 """
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -61,6 +62,8 @@ def decoding_of(arguments: argparse.Namespace) -> Decoding:
 
 def main() -> None:
     arguments = parse_arguments()
+    if Path(arguments.model).is_file():
+        raise TsumugiError(f"{arguments.model}: is a file; scripts/import_rwkv.py makes a directory of an RWKV .pth")
     decoding = decoding_of(arguments)
     import torch  # after the arguments, which need not wait for it
     from tsumugi.generation.stream import stream_text
@@ -74,7 +77,8 @@ def main() -> None:
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     prompt = encode_text(tokenizer, arguments.prompt)
     pieces = stream_text(model, tokenizer, prompt, decoding, arguments.max_tokens)
-    print(arguments.prompt, end="", flush=True)
+    beginning = next(pieces, "")  # before anything is printed: what the model has to say of itself goes first
+    print(arguments.prompt, beginning, sep="", end="", flush=True)
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
