@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.token_ids import check_ids
+from tsumugi.models.token_shift import shift
 from tsumugi.models.wkv import NO_EXPONENT, wkv
 
 State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and WKV's three sums
@@ -28,12 +29,6 @@ class Rwkv4Output(ModelOutput):
 
     logits: torch.Tensor | None = None
     state: State | None = None
-
-
-def _shift(hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
-    """The input one step earlier; ``last`` (B, C) stands before the first step, zeros if there is none."""
-    first = torch.zeros_like(hidden[:, :1]) if last is None else last.unsqueeze(1).to(hidden.dtype)
-    return torch.cat([first, hidden[:, :-1]], dim=1)
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
@@ -60,14 +55,15 @@ class TimeMix(nn.Module):
 
     def forward(self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None) -> torch.Tensor:
         """(B, T, C) -> (B, T, C); updates ``state`` in place, skips positions where ``mask`` (B, T, 1) is 0."""
-        shifted = _shift(hidden, None if state is None else state[1][:, :, self.layer])
+        shifted = shift(hidden, None if state is None else state[1][:, :, self.layer])
         key = _widened(self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))))
         value = _widened(self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
         if mask is not None:
             key = key.masked_fill(mask == 0, NO_EXPONENT)
             value = value * mask
-        sums = None if state is None else tuple(part[:, :, self.layer].contiguous() for part in state[2:])
+        # copies, since autograd may want what is written over below
+        sums = None if state is None else tuple(part[:, :, self.layer].clone() for part in state[2:])
         mixed, sums = wkv(self.time_decay, self.time_first, key, value, sums)
         if state is not None:
             state[1][:, :, self.layer] = hidden[:, -1].to(state[1].dtype)
@@ -91,7 +87,7 @@ class ChannelMix(nn.Module):
 
     def forward(self, hidden: torch.Tensor, state: State | None) -> torch.Tensor:
         """(B, T, C) -> (B, T, C); ``state`` is updated in place."""
-        shifted = _shift(hidden, None if state is None else state[0][:, :, self.layer])
+        shifted = shift(hidden, None if state is None else state[0][:, :, self.layer])
         key = self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype)))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
         if state is not None:
@@ -172,6 +168,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         state: State | None = None,
         use_cache: bool | None = None,
+        logits_to_keep: int = 0,
         **_: Any,
     ) -> Rwkv4Output:
         """Next-token logits.
@@ -182,6 +179,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
                 since nothing looks ahead.
             state: as returned by an earlier call; read, not changed.
             use_cache: return the state. Off while training.
+            logits_to_keep: of so many last positions only, as ``generate()`` asks of a prompt; 0: of all.
 
         Raises:
             ValueError: a state, in training with gradient checkpointing: layers change it, so none can be run again.
@@ -206,7 +204,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         hidden = self.rwkv.embeddings(input_ids)
         for block in self.rwkv.blocks:
             hidden = block(hidden, state, mask)
-        return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden)), state=state)
+        return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:])), state=state)
 
     def _check_state(self, state: State, batch: int) -> None:
         wanted = (batch, self.config.hidden_size, self.config.num_hidden_layers)
@@ -218,9 +216,9 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
             )
 
     def _empty_state(self, batch: int, device: torch.device) -> State:
-        shape = (batch, self.config.hidden_size, self.config.num_hidden_layers)
+        shape = (self.config.num_hidden_layers, batch, self.config.hidden_size)  # in memory a layer lies in one piece
         dtype = torch.promote_types(self.dtype, torch.float32)
-        state = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(5)]
+        state = [torch.zeros(shape, dtype=dtype, device=device).permute(1, 2, 0) for _ in range(5)]
         state[4].fill_(NO_EXPONENT)
         return state
 
@@ -230,12 +228,14 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         state: State | None = None,
         use_cache: bool | None = None,
+        logits_to_keep: int = 0,
         **_: Any,
     ) -> dict[str, Any]:
         """With a state, only the newest token is fed: memory does not grow with the length."""
         if state is not None:
             return {"input_ids": input_ids[:, -1:], "state": state, "use_cache": True}
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": use_cache}
+        asked = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
+        return {"input_ids": input_ids, "attention_mask": attention_mask, **asked}
 
     def _update_model_kwargs_for_generation(
         self, outputs: Rwkv4Output, model_kwargs: dict[str, Any], **kwargs: Any

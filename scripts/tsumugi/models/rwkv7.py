@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.token_ids import check_ids
+from tsumugi.models.token_shift import shift
 from tsumugi.models.wkv7 import wkv7
 
 State = list[
@@ -92,12 +93,6 @@ class Rwkv7Output(ModelOutput):
     state: State | None = None
 
 
-def _shift(hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
-    """The input one step earlier; ``last`` (B, C) stands before the first step, zeros if there is none."""
-    first = torch.zeros_like(hidden[:, :1]) if last is None else last.unsqueeze(1).to(hidden.dtype)
-    return torch.cat([first, hidden[:, :-1]], dim=1)
-
-
 def _mix(hidden: torch.Tensor, shifted: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Between a token's input and the earlier one's: the token shift."""
     return torch.lerp(hidden, shifted, share.to(hidden.dtype))
@@ -144,7 +139,7 @@ class TimeMix(nn.Module):
         mask: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, T, C) -> (B, T, C), the first layer's values (B, T, C) and the new memory; skips where ``mask`` is 0."""
-        shifted = _shift(hidden, last)
+        shifted = shift(hidden, last)
         receptance = self.receptance(_mix(hidden, shifted, self.x_r))
         log_decay = self.w0 + torch.tanh(_mix(hidden, shifted, self.x_w) @ self.w1) @ self.w2
         log_decay = STRONGEST_DECAY * torch.sigmoid(_widened(log_decay))
@@ -188,7 +183,7 @@ class ChannelMix(nn.Module):
 
     def forward(self, hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
         """(B, T, C) -> (B, T, C)."""
-        return self.value(torch.relu(self.key(_mix(hidden, _shift(hidden, last), self.x_k))).square())
+        return self.value(torch.relu(self.key(_mix(hidden, shift(hidden, last), self.x_k))).square())
 
 
 class Block(GradientCheckpointingLayer):
@@ -275,6 +270,7 @@ class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         state: State | None = None,
         use_cache: bool | None = None,
+        logits_to_keep: int = 0,
         **_: Any,
     ) -> Rwkv7Output:
         """Next-token logits.
@@ -285,6 +281,7 @@ class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
                 since nothing looks ahead.
             state: as returned by an earlier call; read, not changed. Gradients flow through it.
             use_cache: return the state. Off while training.
+            logits_to_keep: of so many last positions only, as ``generate()`` asks of a prompt; 0: of all.
 
         Raises:
             ValueError: a state, in training with gradient checkpointing, as for RWKV-4.
@@ -306,7 +303,8 @@ class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
             before = None if state is None else tuple(state[3 * layer : 3 * layer + 3])
             hidden, value_first, after = block(hidden, value_first, before, mask)
             new_state.extend(after)
-        return Rwkv7Output(logits=self.head(self.rwkv.ln_out(hidden)), state=new_state if use_cache else None)
+        logits = self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:]))
+        return Rwkv7Output(logits=logits, state=new_state if use_cache else None)
 
     def _check_state(self, state: State, batch: int) -> None:
         config = self.config
@@ -326,12 +324,14 @@ class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
         attention_mask: torch.Tensor | None = None,
         state: State | None = None,
         use_cache: bool | None = None,
+        logits_to_keep: int = 0,
         **_: Any,
     ) -> dict[str, Any]:
         """With a state, only the newest token is fed: memory does not grow with the length."""
         if state is not None:
             return {"input_ids": input_ids[:, -1:], "state": state, "use_cache": True}
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": use_cache}
+        asked = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
+        return {"input_ids": input_ids, "attention_mask": attention_mask, **asked}
 
     def _update_model_kwargs_for_generation(
         self, outputs: Rwkv7Output, model_kwargs: dict[str, Any], **kwargs: Any
