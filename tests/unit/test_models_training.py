@@ -54,12 +54,13 @@ def test_checkpointing_keeps_less_and_changes_no_gradient(kind, adapter):
 
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated")
-def test_a_state_and_checkpointing_exclude_each_other_in_training_alone():
-    model, ids = make_model("rwkv4"), torch.arange(4, 12).unsqueeze(0)
+@pytest.mark.parametrize("kind", ["rwkv4", "rwkv7"])
+def test_a_state_and_checkpointing_exclude_each_other_in_training_alone(kind):
+    model, ids = make_model(kind), torch.arange(4, 12).unsqueeze(0)
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     state = model.eval()(ids).state
     assert state is not None
-    with pytest.raises(ValueError, match="call with use_cache=False"):
+    with pytest.raises(ValueError, match="call without state, with use_cache=False"):
         model.train()(ids, state=state)
 
 

@@ -21,6 +21,7 @@ from tsumugi.models.token_shift import shift
 from tsumugi.models.wkv import NO_EXPONENT, wkv
 
 State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and WKV's three sums
+LayerState = tuple[torch.Tensor, ...]  # of one layer: the same, (B, C) each
 
 
 @dataclass
@@ -53,23 +54,19 @@ class TimeMix(nn.Module):
         self.receptance = nn.Linear(width, inner, bias=False)
         self.output = nn.Linear(inner, width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, C) -> (B, T, C); updates ``state`` in place, skips positions where ``mask`` (B, T, 1) is 0."""
-        shifted = shift(hidden, None if state is None else state[1][:, :, self.layer])
+    def forward(
+        self, hidden: torch.Tensor, state: LayerState | None, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, LayerState]:
+        """(B, T, C) -> (B, T, C), and the sums after the last position; where ``mask`` (B, T, 1) is 0 it is skipped."""
+        shifted = shift(hidden, None if state is None else state[1])
         key = _widened(self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))))
         value = _widened(self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
         if mask is not None:
             key = key.masked_fill(mask == 0, NO_EXPONENT)
             value = value * mask
-        # copies, since autograd may want what is written over below
-        sums = None if state is None else tuple(part[:, :, self.layer].clone() for part in state[2:])
-        mixed, sums = wkv(self.time_decay, self.time_first, key, value, sums)
-        if state is not None:
-            state[1][:, :, self.layer] = hidden[:, -1].to(state[1].dtype)
-            for part, new in zip(state[2:], sums, strict=True):
-                part[:, :, self.layer] = new
-        return self.output(torch.sigmoid(receptance) * mixed.to(receptance.dtype))
+        mixed, sums = wkv(self.time_decay, self.time_first, key, value, None if state is None else state[2:])
+        return self.output(torch.sigmoid(receptance) * mixed.to(receptance.dtype)), sums
 
 
 class ChannelMix(nn.Module):
@@ -85,13 +82,11 @@ class ChannelMix(nn.Module):
         self.receptance = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(inner, width, bias=False)
 
-    def forward(self, hidden: torch.Tensor, state: State | None) -> torch.Tensor:
-        """(B, T, C) -> (B, T, C); ``state`` is updated in place."""
-        shifted = shift(hidden, None if state is None else state[0][:, :, self.layer])
+    def forward(self, hidden: torch.Tensor, state: LayerState | None) -> torch.Tensor:
+        """(B, T, C) -> (B, T, C)."""
+        shifted = shift(hidden, None if state is None else state[0])
         key = self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype)))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
-        if state is not None:
-            state[0][:, :, self.layer] = hidden[:, -1].to(state[0].dtype)
         return torch.sigmoid(receptance) * self.value(torch.relu(key).square())
 
 
@@ -107,13 +102,19 @@ class Block(GradientCheckpointingLayer):
         self.attention = TimeMix(config, layer)
         self.feed_forward = ChannelMix(config, layer)
 
-    def forward(self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, C) -> (B, T, C)."""
+    def forward(
+        self, hidden: torch.Tensor, state: LayerState | None, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, LayerState]:
+        """(B, T, C) -> (B, T, C), and the layer's state after the last position."""
         if hasattr(self, "pre_ln"):
             hidden = self.pre_ln(hidden)
         # Padding must look like "nothing came before" to the step that shifts it in: zeros.
-        hidden = hidden + self.attention(_masked(self.ln1(hidden), mask), state, mask)
-        return hidden + self.feed_forward(_masked(self.ln2(hidden), mask), state)
+        attended = _masked(self.ln1(hidden), mask)
+        mixed, sums = self.attention(attended, state, mask)
+        hidden = hidden + mixed
+        fed = _masked(self.ln2(hidden), mask)
+        last = (fed[:, -1].to(sums[0].dtype), attended[:, -1].to(sums[0].dtype))
+        return hidden + self.feed_forward(fed, state), (*last, *sums)
 
 
 def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -182,7 +183,7 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
             logits_to_keep: of so many last positions only, as ``generate()`` asks of a prompt; 0: of all.
 
         Raises:
-            ValueError: a state, in training with gradient checkpointing: layers change it, so none can be run again.
+            ValueError: a state, in training with gradient checkpointing.
             TsumugiError: the state is that of a model with other sizes, or of another batch size; on a CPU also an id
                 that the model does not have (a GPU says so by itself, and to ask it would cost a wait).
         """
@@ -193,17 +194,17 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         use_cache = (not self.training) if use_cache is None else use_cache
         checkpointing = self.training and any(block.gradient_checkpointing for block in self.rwkv.blocks)
         if checkpointing and (use_cache or state is not None):
-            raise ValueError(
-                "gradient checkpointing runs layers twice, which their state forbids; call with use_cache=False"
-            )
+            raise ValueError("gradient checkpointing is for whole sequences; call without state, with use_cache=False")
         if state is not None:
             self._check_state(state, input_ids.size(0))
-            state = [part.clone() for part in state]
-        elif use_cache:
-            state = self._empty_state(input_ids.size(0), input_ids.device)
-        hidden = self.rwkv.embeddings(input_ids)
-        for block in self.rwkv.blocks:
-            hidden = block(hidden, state, mask)
+        hidden, layers = self.rwkv.embeddings(input_ids), []
+        for number, block in enumerate(self.rwkv.blocks):
+            before = None if state is None else tuple(part[:, :, number] for part in state)
+            hidden, after = block(hidden, before, mask)
+            if use_cache:
+                layers.append(after)
+        # in memory a layer's part lies in one piece
+        state = [torch.stack(parts).permute(1, 2, 0) for parts in zip(*layers, strict=True)] if use_cache else None
         return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:])), state=state)
 
     def _check_state(self, state: State, batch: int) -> None:
@@ -214,13 +215,6 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
                 f"the state does not fit this RWKV-4 model and batch: {len(found)} parts of {found[0]} against 5 of "
                 f"{wanted} (texts, width, layers); give a state that this model returned for as many texts"
             )
-
-    def _empty_state(self, batch: int, device: torch.device) -> State:
-        shape = (self.config.num_hidden_layers, batch, self.config.hidden_size)  # in memory a layer lies in one piece
-        dtype = torch.promote_types(self.dtype, torch.float32)
-        state = [torch.zeros(shape, dtype=dtype, device=device).permute(1, 2, 0) for _ in range(5)]
-        state[4].fill_(NO_EXPONENT)
-        return state
 
     def prepare_inputs_for_generation(
         self,

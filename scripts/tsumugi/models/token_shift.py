@@ -6,5 +6,4 @@ import torch
 def shift(hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
     """The inputs (B, T, C) one step earlier; ``last`` (B, C) stands before the first, zeros if there is none."""
     first = torch.zeros_like(hidden[:, :1]) if last is None else last.unsqueeze(1).to(hidden.dtype)
-    # A copy also where there is nothing to join: the state that ``last`` lies in is written over later.
-    return first.clone() if hidden.size(1) == 1 else torch.cat([first, hidden[:, :-1]], dim=1)
+    return first if hidden.size(1) == 1 else torch.cat([first, hidden[:, :-1]], dim=1)
