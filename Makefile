@@ -20,7 +20,7 @@ demo: $(INSTALLED)  ## run the default experiment and print where its report lie
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(INSTALLED)  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 bench: $(INSTALLED)  ## measure how fast training is, both sides of each ratio in one go (about ten minutes)
 	$(BIN)/python bench/run_all.py

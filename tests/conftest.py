@@ -15,11 +15,21 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Put the long folders first, and keep what shares fixtures in one process: a folder, or a file."""
-    for item in items:
-        folder = _folder(item)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in WHOLE else item.path.stem))
-    items.sort(key=lambda item: _folder(item) not in WHOLE)
+    """Put the long folders first."""
+    items.sort(key=lambda item: _parts(item.nodeid)[0] not in WHOLE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep what shares fixtures in one process: a folder, or a file. Marks for groups do nothing under pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Sharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            folder, file = _parts(nodeid)
+            return folder if folder in WHOLE else file
+
+    return Sharing(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -30,5 +40,7 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(table)
 
 
-def _folder(item):
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+def _parts(nodeid):
+    """The folder below tests, and the file."""
+    file = Path(nodeid.partition("::")[0])
+    return file.relative_to("tests").parts[0], file.name
