@@ -2,8 +2,8 @@
 
     python bench/run_all.py
 
-It takes about ten minutes, 2 GB below TMPDIR, and a machine that does nothing else: the load average below each table
-says whether it did. A missed target is printed and no failure; a benchmark that breaks is one.
+It takes about a quarter of an hour, 2 GB below TMPDIR, and a machine that does nothing else: the load average below
+each table says whether it did. A missed target is printed and no failure; a benchmark that breaks is one.
 """
 
 import argparse

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,8 @@ from through_slurm import ENVIRONMENT, command
 from tiny_experiment import ROOT
 from tsumugi.provenance import read_manifest
 
-STEPS = 250  # enough to be in the middle of it when the first checkpoint is seen
+# Enough to be in the middle of it when the first checkpoint is seen, also where what is done then comes late.
+STEPS, GLOBAL_BATCH = 250, 24
 PATIENCE = 300  # seconds, for whatever is waited for
 KIND_OF = {"a48-1": "a48", "v32-1": "v32", "cpu-1": "cpu"}
 
@@ -36,7 +39,8 @@ def alike(*names: str, change: Callable[[dict[str, Any]], None] = lambda config:
     """Nothing but runs of these names, all of them the same training without dropout; then ``change`` to them."""
 
     def changed(config: dict[str, Any]) -> None:
-        config["recipes"] = {"scratch": config["recipes"]["scratch"] | {"steps": STEPS, "eval_every": STEPS}}
+        longer = {"steps": STEPS, "eval_every": STEPS, "global_batch": GLOBAL_BATCH}
+        config["recipes"] = {"scratch": config["recipes"]["scratch"] | longer}
         config["runs"] = {name: dict(config["runs"]["rwkv-base"]) for name in names}
         del config["tasks"], config["reports"]
         change(config)
@@ -131,13 +135,14 @@ class Scene:
         steps = (self.folder / f"state/{run}/seed1").glob("*/step*")
         return max((int(step.name.removeprefix("step")) for step in steps), default=0)
 
-    def trainers(self, node: str) -> list[int]:
-        """Process ids of the training on a node."""
+    def trainers(self, run: str) -> list[int]:
+        """Process ids of a run's training, on whatever node; Slurm need not be asked, which takes its time."""
         found = []
-        for pid in processes(self.cluster.folder, node):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"--checkpoint-seconds" in words:
-                found.append(pid)
+        for pid in chain.from_iterable(processes(self.cluster.folder, node) for node in KIND_OF):
+            with suppress(OSError):  # it has just ended
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if b"--checkpoint-seconds" in words and f"state/{run}/seed1".encode() in words:
+                    found.append(pid)
         return found
 
     def execution(self, run: str) -> dict[str, Any]:
@@ -147,9 +152,11 @@ class Scene:
     def use_up_time(self, run: str, left: int, process: subprocess.Popen[bytes]) -> None:
         """Let a run stand still, as on a slow machine, until its job has no more than ``left`` seconds."""
         self.wait(f"{run} trains", lambda: self.saved_step(run), process)
-        job, pids = self.jobs(run)[-1], self.trainers(self.node_of(run))
+        pids = self.trainers(run)
+        assert pids, f"{run} is over before it could be stopped"
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
+        job = self.jobs(run)[-1]
 
         def seconds() -> int:
             minutes, rest = self.queue(f"--jobs={job}", "--format=%L")[0].split(":")
