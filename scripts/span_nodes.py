@@ -46,8 +46,10 @@ def main() -> None:
     arguments = parse_arguments()
     if not os.environ.get("SLURM_JOB_ID"):
         raise TsumugiError("span_nodes.py runs inside a Slurm job (SLURM_JOB_ID is not set): start it with sbatch")
+    from tsumugi.cluster.controller import wait_for_controller
     from tsumugi.cluster.meeting import VARIABLE, hosted  # after parsing: --help should not wait for torch
 
+    wait_for_controller()
     with hosted(arguments.nodes) as meeting:
         command = [*srun_command(arguments.nodes, arguments.threads, arguments.gpus), *arguments.command]
         try:

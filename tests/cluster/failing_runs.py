@@ -20,9 +20,8 @@ from through_slurm import ENVIRONMENT, command
 from tiny_experiment import ROOT
 from tsumugi.provenance import read_manifest
 
-# Enough to be in the middle of it when the first checkpoint is seen, also where what is done then comes late.
-STEPS, GLOBAL_BATCH = 250, 24
-PATIENCE = 300  # seconds, for whatever is waited for
+STEPS, GLOBAL_BATCH = 120, 24  # enough to be in the middle of it when the first checkpoint is seen
+PATIENCE = 900  # seconds, for whatever is waited for: on a slow machine a training alone takes minutes
 KIND_OF = {"a48-1": "a48", "v32-1": "v32", "cpu-1": "cpu"}
 
 
@@ -32,7 +31,6 @@ class Start(NamedTuple):
     job: str
     state: str
     node: str
-    seconds: int
 
 
 def alike(*names: str, change: Callable[[dict[str, Any]], None] = lambda config: None) -> Callable[..., None]:
@@ -71,6 +69,11 @@ class Scene:
         self.started.append(process)
         return process
 
+    def end(self, process: subprocess.Popen[bytes]) -> int:
+        """The status with which a Snakemake ends by itself."""
+        self.wait("Snakemake ends", lambda: process.poll() is not None)
+        return process.returncode
+
     def close(self) -> None:
         """End what a failed test has left running."""
         for process in self.started:
@@ -85,9 +88,17 @@ class Scene:
         """Wait for something, for as long as ``process`` runs."""
         end = time.monotonic() + PATIENCE
         while not reached():
-            assert time.monotonic() < end, f"waited in vain until {what}\n{self.said()[-6000:]}"
-            assert process is None or process.poll() is None, f"Snakemake ended before {what}\n{self.said()[-6000:]}"
+            assert time.monotonic() < end, f"waited in vain until {what}\n{self.situation()}"
+            assert process is None or process.poll() is None, f"Snakemake ended before {what}\n{self.situation()}"
             time.sleep(0.3)
+
+    def situation(self) -> str:
+        """What somebody asks first who sees a test fail: Slurm's jobs and nodes, the checkpoints, the last words."""
+        asked = ("squeue", "--format=%i %T %M %N %r %Z"), ("sinfo", "--Node", "--format=%N %T %E")
+        answers = [done.stdout + done.stderr for done in (self.cluster.run(*line, check=False) for line in asked)]
+        saved = sorted(str(step.relative_to(self.folder)) for step in self.folder.glob("state/*/*/*/step*"))
+        ran = [" ".join(map(str, start)) for start in self.starts()]
+        return "\n".join([*answers, *ran, *saved, self.said()[-2000:]])
 
     def jobs(self, run: str) -> list[str]:
         """Slurm's numbers of a run's training jobs, in the order in which Snakemake named them."""
@@ -97,13 +108,13 @@ class Scene:
     def starts(self, run: str | None = None) -> list[Start]:
         """What Slurm's accounts say of each start of the jobs of a run, or of all jobs of this folder."""
         options = ["--allocations", "--duplicates", "--noheader", "--parsable2", "--starttime=now-1days"]
-        fields = "JobID,State,NodeList,ElapsedRaw,WorkDir"
+        fields = "JobID,State,NodeList,WorkDir"
         rows = self.cluster.run("sacct", *options, f"--format={fields}").stdout.splitlines()
         found = [row.split("|") for row in rows]
         jobs = None if run is None else self.jobs(run)
         return [
-            Start(job, state.split()[0], node, int(seconds))
-            for job, state, node, seconds, folder in found
+            Start(job, state.split()[0], node)
+            for job, state, node, folder in found
             if folder == str(self.folder) and (jobs is None or job in jobs)
         ]
 
@@ -149,13 +160,29 @@ class Scene:
         """What the manifest of a finished run says of how it was trained."""
         return read_manifest(self.folder / manifest_path(run))["execution"]
 
+    def hold(self, *runs: str, after: int = 0, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Let each run stand still when it has a checkpoint later than step ``after``.
+
+        So what happens to it finds it in the middle, however long that takes, and it costs the others nothing. Slurm
+        wakes what it ends; :meth:`go_on` wakes the rest.
+        """
+        held: set[str] = set()
+
+        def all_held() -> bool:
+            for run in runs:
+                if run not in held and self.saved_step(run) > after:
+                    assert self._signal(run, signal.SIGSTOP), f"{run} is over before it could be stopped"
+                    held.add(run)
+            return len(held) == len(runs)
+
+        self.wait(f"{' and '.join(runs)} train", all_held, process)
+
+    def go_on(self, run: str) -> None:
+        """Wake a run that :meth:`hold` has stopped."""
+        self._signal(run, signal.SIGCONT)
+
     def use_up_time(self, run: str, left: int, process: subprocess.Popen[bytes]) -> None:
-        """Let a run stand still, as on a slow machine, until its job has no more than ``left`` seconds."""
-        self.wait(f"{run} trains", lambda: self.saved_step(run), process)
-        pids = self.trainers(run)
-        assert pids, f"{run} is over before it could be stopped"
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        """Wake a run, as on a slow machine, when its job has no more than ``left`` seconds."""
         job = self.jobs(run)[-1]
 
         def seconds() -> int:
@@ -163,8 +190,13 @@ class Scene:
             return 60 * int(minutes) + int(rest)
 
         self.wait("its time runs out", lambda: seconds() <= left, process)
+        self.go_on(run)
+
+    def _signal(self, run: str, number: signal.Signals) -> list[int]:
+        pids = self.trainers(run)
         for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, number)
+        return pids
 
 
 def weights(folder: Path, run: str) -> torch.Tensor:

@@ -43,7 +43,7 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end; output and errors come back together in ``stdout``."""
     done = subprocess.run(
-        ["timeout", "--signal=INT", str(LIMIT), *command(cluster, folder, config, *arguments)],
+        ["timeout", "--signal=INT", "--kill-after=60", str(LIMIT), *command(cluster, folder, config, *arguments)],
         cwd=ROOT,
         env=cluster.env | ENVIRONMENT,
         stdout=subprocess.PIPE,

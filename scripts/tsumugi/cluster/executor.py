@@ -1,6 +1,6 @@
-"""What Snakemake's Slurm plugin (2.8.0) lacks: without it Snakemake gives up, or waits for ever, where Slurm does not.
+"""What Snakemake's Slurm plugins lack: without it Snakemake gives up, or waits for ever, where Slurm does not.
 
-Left as it is, the plugin
+Left as it is, the plugin that submits (2.8.0)
 
 - takes a cancelled job for a running one: ``sacct`` says ``CANCELLED by 1000``, and it knows ``CANCELLED`` only;
 - forgets all jobs when their states cannot be asked for (the accounts are away), and never sees them end;
@@ -9,6 +9,8 @@ Left as it is, the plugin
 - takes a controller that is away for a refusal, and uses up a job's retries in half a minute;
 - asks ever less often, up to every 180 s, and must be waited for that long when all is over;
 - knows nothing of the jobs that a Snakemake which was killed has left in Slurm.
+
+The plugin inside the job starts its ``srun`` once, and the job has failed if the controller is away just then.
 """
 
 import shlex
@@ -17,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import snakemake_executor_plugin_slurm as plugin
+import snakemake_executor_plugin_slurm_jobstep as plugin_inside
 
+from tsumugi.cluster.controller import WAIT_FOR_CONTROLLER, wait_for_controller
 from tsumugi.cluster.earlier_jobs import EarlierJob, earlier_jobs, instead_of
 
 States = Mapping[str, str]  # Slurm's number of a job -> its state
@@ -26,8 +30,6 @@ Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]  # a
 LEFT_TO_SLURM = {"PREEMPTED", "NODE_FAIL", "REQUEUED"}  # it may bring such a job back, under its number
 COMING_BACK = {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED", "SUSPENDED", "STOPPED"}
 SLOWEST = 3  # times the seconds before the first question: the longest time between two
-# For a quarter of an hour; after that sbatch says itself what the matter is.
-WAIT_FOR_CONTROLLER = "n=0; until scontrol ping >/dev/null 2>&1 || [ $n = 90 ]; do n=$((n + 1)); sleep 10; done; "
 
 
 def mend_plugin(folder: Path) -> None:
@@ -58,6 +60,17 @@ def mend_plugin(folder: Path) -> None:
         pause.fset(executor, min(seconds, SLOWEST * first))
 
     plugin.Executor.next_seconds_between_status_checks = property(pause.fget, set_pause)
+
+
+def mend_plugin_inside() -> None:
+    """Let the plugin inside a job wait for the controller. To be called in the Snakemake that a job starts."""
+    run_job = plugin_inside.Executor.run_job
+
+    def mended_run_job(executor: plugin_inside.Executor, job: Any) -> None:
+        wait_for_controller()
+        run_job(executor, job)
+
+    plugin_inside.Executor.run_job = mended_run_job
 
 
 async def ask(query: Query, command: str, logger: Any) -> tuple[States, float]:

@@ -14,6 +14,7 @@ from slurm_bed.hosts import on_host, power_off, processes, require_namespaces
 from slurm_bed.packages import SEARCH, require_packages
 from slurm_bed.settings import CLUSTER, HEAD, MARK, NODES, write_configuration
 
+LONGEST_COMMAND = 600  # seconds; an srun for a node that is away would wait for good
 LONGEST_FOLDER = 70  # a socket's path holds 107 bytes, and slurmd puts one below spool/NODE/
 # What Slurm's commands read besides their options.
 OTHERS_VARIABLES = re.compile(r"(SLURM|SBATCH|SALLOC|SRUN|SACCT|SACCTMGR|SINFO|SQUEUE|SCANCEL|SCONTROL|SSTAT|SPRIO)_")
@@ -90,14 +91,27 @@ class VirtualSlurm:
         self._daemon(HEAD, "slurmctld")
         self.wait_until("slurmctld answers", lambda: bool(self.node_states()))
 
+    def clear(self) -> None:
+        """Bring everything back to how :meth:`start` left it: the controller answers, no jobs, every node idle."""
+        self._require_running()
+        if not self.node_states():
+            self.restart_controller()
+        for node in NODES:
+            if not processes(self.folder, node.name):
+                self.revive_node(node.name)
+        if jobs := self.run("squeue", "--noheader", "--format=%A").stdout.split():
+            self.run("scancel", *jobs)
+        self.wait_until("every node is idle", lambda: set(self.node_states().values()) == {"idle"}, 120)
+
     def run(self, *command: str | Path, check: bool = True, **options: object) -> subprocess.CompletedProcess[str]:
         """Run a command on the head, with :attr:`env`; output and errors come back as text.
 
         ``options`` go to :func:`subprocess.run`. With ``check``, a command that fails raises :class:`BedError` with
-        what it printed. It runs on the head because srun listens on the address of its host's name, which on a real
-        machine need not be 127.0.0.1.
+        what it printed; one that takes too long raises :class:`subprocess.TimeoutExpired`. It runs on the head
+        because srun listens on the address of its host's name, which on a real machine need not be 127.0.0.1.
         """
-        settings = {"env": self.env, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL} | options
+        settings = {"env": self.env, "capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+        settings |= {"timeout": LONGEST_COMMAND} | options
         done = subprocess.run(on_host(self.folder, HEAD, command), check=False, **settings)
         if check and done.returncode != 0:
             raise BedError(f"{' '.join(map(str, command))}: status {done.returncode}\n{done.stdout}{done.stderr}")

@@ -63,6 +63,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 DefMemPerCPU=500
 GresTypes=gpu
+# On a busy machine a daemon may be slow to answer; a job whose launch is not confirmed in time would be held.
+MessageTimeout=60
+BatchStartTimeout=120
 # Schedule at once.
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,batch_sched_delay=0,sched_min_interval=0,sched_interval=5
