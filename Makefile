@@ -20,9 +20,9 @@ demo: $(INSTALLED)  ## run the default experiment and print where its report lie
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: $(INSTALLED)  ## run the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
-bench: $(INSTALLED)  ## measure how fast it is, both sides of each ratio in one go (a quarter of an hour)
+bench: $(INSTALLED) $(VENV)/installed-bench  ## measure how fast it is, both sides of each ratio in one go (twenty minutes)
 	$(BIN)/python bench/run_all.py
 
 lint: $(INSTALLED)  ## check the style of Python and Snakemake files, and Snakemake's own lint
@@ -56,4 +56,8 @@ $(INSTALLED): envs/$(LOCK).lock
 	  { echo "error: no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/$(LOCK).lock
 	@rm -f $(VENV)/installed-*
+	@touch $@
+
+$(VENV)/installed-bench: envs/bench.lock $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/bench.lock
 	@touch $@

@@ -86,7 +86,7 @@ class Workload:
             data: the manifest that :func:`write_tokens` returned.
         """
         state.mkdir(parents=True)
-        spec = {"objective": {"kind": "causal_lm"}, "corpora": {"random": 1.0}, "recipe": recipe}
+        spec = {"objective": {"kind": "causal_lm"}, "corpora": {"random": 1.0}, "recipe": recipe, "train_on_dev": False}
         return Trainer(
             world=world,
             module=model,

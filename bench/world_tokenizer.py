@@ -11,70 +11,19 @@ ids of the two are compared first. Both compute in one thread.
 """
 
 import argparse
-import random
-import statistics
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
-from results import Row, device_name, report
+from japanese_text import documents
+from results import Row, report
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
+from throughput import compare, megabytes
 from tsumugi.tokenization.encoding import encode_lines
 from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
-
-NOUNS = [
-    "文字",
-    "端末",
-    "設定",
-    "利用者",
-    "天気",
-    "新聞",
-    "研究",
-    "モデル",
-    "データ",
-    "サーバー",
-    "ファイル",
-    "会議",
-    "歴史",
-]
-VERBS = ["使う", "読む", "調べる", "表示する", "書き換える", "始まった", "変わらない", "見つかりました", "続けている"]
-OPENINGS = ["また", "しかし", "そのため", "例えば", "昨日", "一般に", "2024年には", "この場合", "ところで"]
-SEED = 7
-RARE = 0.02  # share of the words that are a kanji out of all
-
-
-def documents(count: int, sentences: int) -> list[str]:
-    """Texts of paragraphs, different each, the same in every run."""
-    draw = random.Random(SEED)
-
-    def word(choices: Sequence[str]) -> str:
-        return chr(draw.randrange(0x4E00, 0x9FA0)) if draw.random() < RARE else draw.choice(choices)
-
-    def sentence() -> str:
-        particles = [draw.choice("はがのもを"), draw.choice("をにでと")]
-        end = draw.choice(["。", "。", "。\n", "。\n\n"])
-        return f"{word(OPENINGS)}、{word(NOUNS)}{particles[0]}{word(NOUNS)}{particles[1]}{word(VERBS)}{end}"
-
-    return ["".join(sentence() for _ in range(sentences)) for _ in range(count)]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def compare(name: str, ours: Callable[[], object], other: Callable[[], object], size: int, blocks: int) -> Row:
-    """One row; ``size`` in bytes is what each side encodes in a block."""
-    pairs = [(seconds(ours), seconds(other)) for _ in range(blocks + 1)][1:]
-    ratio = statistics.median(theirs / own for own, theirs in pairs)
-    figures = [f"{size / 1e6 / statistics.median(side):.2f} MB/s" for side in zip(*pairs, strict=True)]
-    return Row(name, *figures, ratio, 13.0 if name.endswith("bulk") else None, True, device_name())
 
 
 def measure(blocks: int) -> list[Row]:
@@ -93,18 +42,14 @@ def measure(blocks: int) -> list[Row]:
     def trie(texts: Sequence[str]) -> list[list[int]]:
         return [reference.encode(text) for text in texts]
 
-    size, small = (sum(len(text.encode()) for text in some) for some in (texts, lines))
-    name = "World tokenizer / rwkv package"
+    def one_by_one() -> list[object]:
+        return [tokenizer(line) for line in lines]
+
+    name, large, small = "World tokenizer / rwkv package", megabytes(texts), megabytes(lines)
     return [
-        compare(f"{name}, bulk", lambda: encode_lines(tokenizer, texts), lambda: trie(texts), size, blocks),
-        compare(f"{name}, __call__", lambda: tokenizer(texts), lambda: trie(texts), size, blocks),
-        compare(
-            f"{name}, __call__ per sentence",
-            lambda: [tokenizer(line) for line in lines],
-            lambda: trie(lines),
-            small,
-            blocks,
-        ),
+        compare(f"{name}, bulk", lambda: encode_lines(tokenizer, texts), lambda: trie(texts), large, blocks, target=13),
+        compare(f"{name}, __call__", lambda: tokenizer(texts), lambda: trie(texts), large, blocks),
+        compare(f"{name}, __call__ per sentence", one_by_one, lambda: trie(lines), small, blocks),
     ]
 
 

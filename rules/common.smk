@@ -3,10 +3,11 @@
 import shlex
 from functools import cache
 
-from tsumugi.cluster.executor import mend_plugin
+from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
 from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
+from tsumugi.corpus.addresses import is_url
 
 # --- what decides a job, and what does not ---
 
@@ -92,6 +93,8 @@ except TsumugiError as error:
 
 if ON_CLUSTER and workflow.is_main_process:
     mend_plugin(Path.cwd())  # what Snakemake's Slurm plugin lacks
+elif ON_CLUSTER:
+    mend_plugin_inside()
 
 
 @cache
@@ -186,8 +189,9 @@ def clean_parts(corpus):
     return part_files(f"results/corpora/{corpus}/clean", corpus)
 
 
-def split_manifest(corpus):
-    return f"results/corpora/{corpus}/split/manifest.json"
+def split_manifests(corpus):
+    """Manifests of which documents are for training, development and test, and which of the first two are leaks."""
+    return [f"results/corpora/{corpus}/split/{name}.json" for name in ("manifest", "leaks")]
 
 
 def tokenizers_of(*kinds):
@@ -244,14 +248,17 @@ def forget_states():
 def raw_inputs(wildcards):
     """One's own files, so that a changed file is read again; what a reader fetches is no input."""
     corpus = experiment.corpora[wildcards.corpus]
-    if corpus.reader != "local_files":
-        return []
+    key, patterns = "files", getattr(corpus, "files", ())
+    if corpus.reader == "hf_dataset" and corpus.folder:
+        key, patterns = "folder", [f"{escape(corpus.folder)}/**/*.arrow"]
     files = set()
-    for pattern in corpus.files:
+    for pattern in patterns:
+        if is_url(pattern):
+            continue
         found = [path for path in glob(pattern, recursive=True) if os.path.isfile(path)]
         if not found:
             raise WorkflowError(
-                f"corpora.{wildcards.corpus}.files: {pattern!r} matches no file; paths are meant from the working "
+                f"corpora.{wildcards.corpus}.{key}: {pattern!r} matches no file; paths are meant from the working "
                 f"folder, {os.getcwd()}"
             )
         files.update(found)
@@ -277,6 +284,25 @@ def corpus_normalized(wildcards):
     return part_files(f"results/corpora/{wildcards.corpus}/shards", wildcards.corpus)
 
 
+def corpus_signatures(wildcards):
+    """What near duplicates are found by, if they are looked for."""
+    if experiment.corpora[wildcards.corpus].dedup.near is None:
+        return []
+    return part_files(f"results/corpora/{wildcards.corpus}/signatures", wildcards.corpus)
+
+
+def corpus_split(wildcards):
+    """Manifests of the split of a corpus, and of its leaks."""
+    return split_manifests(wildcards.corpus)
+
+
+def leak_corpora(wildcards):
+    """The clean shards and the split of a corpus, and of those whose test documents it is compared with."""
+    spec = SPECS["find_leaks"](experiment, wildcards.corpus)
+    corpora = {wildcards.corpus: None} | dict.fromkeys(spec["tested"])
+    return [path for corpus in corpora for path in [split_manifests(corpus)[0], *clean_parts(corpus)]]
+
+
 def corpus_clean(wildcards):
     """A corpus' clean shards."""
     return clean_parts(wildcards.corpus)
@@ -294,7 +320,7 @@ def outside_model(wildcards):
 def tokenizer_corpora(wildcards):
     """What a tokenizer is trained on and measured with: splits and clean shards."""
     corpora = experiment.tokenizers[wildcards.tokenizer].corpora
-    return [path for corpus in corpora for path in [split_manifest(corpus), *clean_parts(corpus)]]
+    return [path for corpus in corpora for path in [*split_manifests(corpus), *clean_parts(corpus)]]
 
 
 def task_clean(wildcards):
@@ -303,8 +329,8 @@ def task_clean(wildcards):
 
 
 def task_split(wildcards):
-    """Manifest of the split of a task's corpus."""
-    return split_manifest(experiment.tasks[wildcards.task].corpus)
+    """Manifests of the split of a task's corpus, and of its leaks."""
+    return split_manifests(experiment.tasks[wildcards.task].corpus)
 
 
 def task_tokens(wildcards):

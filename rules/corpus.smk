@@ -1,6 +1,7 @@
-# Needs: the configuration; apt-get and a network for debian_docs, one's own files for local_files.
-# Makes: results/corpora/{corpus}/: raw.json (what was fetched), shards/ (normalized, filtered), clean/ (without
-#        duplicates), dropped/ (what went and why), split/ (ids of train, dev, test), overlap.json, stats.json.
+# Needs: the configuration; apt-get and a network for debian_docs, files or their addresses for the other readers.
+# Makes: results/corpora/{corpus}/: raw.json (what was fetched), rejected.parquet (records that are no documents), shards/
+#        (normalized, filtered), signatures/ and duplicates/ (what is like what), clean/ (without duplicates), dropped/
+#        (what went and why), split/ (ids of train, dev, test, and of the leaks among them), overlap.json, stats.json.
 #        The raw files stay in data/{corpus}/; the raw shards are removed when they have been normalized.
 #        A job that goes shard by shard takes a part of them: a single one, where there are not very many. It writes each
 #        shard with its manifest and, last of all, part-{part}.json, which names these manifests.
@@ -44,6 +45,7 @@ rule shard_corpus:
         raw="results/corpora/{corpus}/raw.json",
     output:
         manifest="results/corpora/{corpus}/sharded.json",
+        rejected="results/corpora/{corpus}/rejected.parquet",
         shards=temp(directory("results/corpora/{corpus}/raw")),
     log:
         "logs/shard_corpus/{corpus}.log",
@@ -64,6 +66,7 @@ rule shard_corpus:
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --shards {output.shards:q} \
+            --rejected {output.rejected:q} \
             --output {output.manifest:q}
         """
 
@@ -104,14 +107,49 @@ rule normalize_shard:
         """
 
 
+rule sign_shard:
+    """Sign each document of a part by MinHash, for the search for near duplicates."""
+    input:
+        spec="results/specs/sign_shard/{corpus}.json",
+        shards="results/corpora/{corpus}/shards/part-{part}.json",
+    output:
+        part="results/corpora/{corpus}/signatures/part-{part}.json",
+    log:
+        "logs/sign_shard/{corpus}/{part}.log",
+    benchmark:
+        "benchmarks/sign_shard/{corpus}/{part}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        **CPU_NODES,
+        mem_mb=1000,
+        runtime=part_minutes(60),
+    params:
+        shards=part_shards,
+    shell:
+        r"""
+        exec &> >(trap '' TERM INT && exec tee {log:q})
+
+        for shard in {params.shards}; do
+            python "$TSUMUGI_SCRIPTS"/sign_shard.py \
+                --spec {input.spec:q} \
+                --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
+                --output results/corpora/{wildcards.corpus:q}/signatures/$shard.json
+        done
+        python "$TSUMUGI_SCRIPTS"/gather_shards.py --shards {params.shards} --output {output.part:q}
+        """
+
+
 rule find_duplicates:
-    """Find documents with the same normalized text, over all shards."""
+    """Find documents with the same normalized text, or nearly the same, over all shards."""
     input:
         spec="results/specs/find_duplicates/{corpus}.json",
         shards=corpus_normalized,
+        signatures=corpus_signatures,
     output:
         manifest="results/corpora/{corpus}/duplicates.json",
-        duplicates="results/corpora/{corpus}/duplicates.parquet",
+        duplicates=directory("results/corpora/{corpus}/duplicates"),
     log:
         "logs/find_duplicates/{corpus}.log",
     benchmark:
@@ -130,6 +168,7 @@ rule find_duplicates:
         python "$TSUMUGI_SCRIPTS"/find_duplicates.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
+            --signatures {input.signatures:q} \
             --output {output.manifest:q}
         """
 
@@ -204,11 +243,40 @@ rule split_corpus:
         """
 
 
+rule find_leaks:
+    """Find the train and dev documents that are nearly a test document, of this corpus or of another task's."""
+    input:
+        spec="results/specs/find_leaks/{corpus}.json",
+        corpora=leak_corpora,
+    output:
+        manifest="results/corpora/{corpus}/split/leaks.json",
+        leaks="results/corpora/{corpus}/split/leaks.parquet",
+    log:
+        "logs/find_leaks/{corpus}.log",
+    benchmark:
+        "benchmarks/find_leaks/{corpus}.tsv"
+    conda:
+        "../envs/cpu.yaml"
+    threads: 1
+    resources:
+        **CPU_NODES,
+        mem_mb=1000,
+        runtime=720,
+    shell:
+        r"""
+        exec &> >(trap '' TERM INT && exec tee {log:q})
+
+        python "$TSUMUGI_SCRIPTS"/find_leaks.py \
+            --spec {input.spec:q} \
+            --output {output.manifest:q}
+        """
+
+
 rule measure_overlap:
     """Measure how much of the test text also stands in train."""
     input:
         spec="results/specs/measure_overlap/{corpus}.json",
-        split="results/corpora/{corpus}/split/manifest.json",
+        split=corpus_split,
         shards=corpus_clean,
     output:
         manifest="results/corpora/{corpus}/overlap.json",
@@ -230,8 +298,6 @@ rule measure_overlap:
 
         python "$TSUMUGI_SCRIPTS"/measure_overlap.py \
             --spec {input.spec:q} \
-            --split {input.split:q} \
-            --shards {input.shards:q} \
             --output {output.manifest:q}
         """
 
@@ -241,8 +307,10 @@ rule summarize_corpus:
     input:
         spec="results/specs/summarize_corpus/{corpus}.json",
         raw="results/corpora/{corpus}/raw.json",
+        sharded="results/corpora/{corpus}/sharded.json",
         shards=corpus_clean,
         split="results/corpora/{corpus}/split/manifest.json",
+        leaks="results/corpora/{corpus}/split/leaks.json",
         overlap="results/corpora/{corpus}/overlap.json",
     output:
         manifest="results/corpora/{corpus}/stats.json",
@@ -264,8 +332,10 @@ rule summarize_corpus:
         python "$TSUMUGI_SCRIPTS"/summarize_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
+            --sharded {input.sharded:q} \
             --shards {input.shards:q} \
             --split {input.split:q} \
+            --leaks {input.leaks:q} \
             --overlap {input.overlap:q} \
             --output {output.manifest:q}
         """

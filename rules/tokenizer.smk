@@ -132,7 +132,7 @@ rule encode_shard:
     input:
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
         clean="results/corpora/{corpus}/clean/part-{part}.json",
-        split="results/corpora/{corpus}/split/manifest.json",
+        split=corpus_split,
     output:
         part="results/tokens/{corpus}/{tokenizer}/part-{part}.json",
     log:

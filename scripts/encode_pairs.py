@@ -16,10 +16,10 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
+from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
 from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.tokenization.load import load_tokenizer, tokenizer_manifests
 from tsumugi.tokenization.pairs import PairSpec, encode_pairs
 

@@ -1,6 +1,6 @@
-"""Find documents whose normalized text is the same, over all shards of a corpus.
+"""Find documents whose normalized text is the same, or nearly the same, over all shards of a corpus.
 
-Beside the output appears duplicates.parquet: the id of each document to drop, and the id that is kept in its place.
+Beside the output appears duplicates/{shard}.parquet: the id of each document to drop, and the id that it is like.
 
 Example:
     python scripts/find_duplicates.py --spec results/specs/find_duplicates/debian-docs.json \\
@@ -20,10 +20,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", required=True, type=Path, help="dedup")
     parser.add_argument("--shards", required=True, type=Path, nargs="+", help="manifests of normalize_shard")
+    parser.add_argument(
+        "--signatures", type=Path, nargs="*", default=[], help="manifests of sign_shard; none without dedup.near"
+    )
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    manifest = find_duplicates(read_spec(arguments.spec, "dedup"), named(arguments.shards), arguments.output)
-    print("{duplicates:,} of {documents:,} documents are duplicates".format(**manifest["results"]))
+    shards, signatures = named(arguments.shards), named(arguments.signatures)
+    manifest = find_duplicates(read_spec(arguments.spec, "dedup"), shards, signatures, arguments.output)
+    counts = "{duplicates:,} of {documents:,} documents are duplicates, {near_duplicates:,} near duplicates"
+    print(counts.format(**manifest["results"]))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import json
 import time
 from pathlib import Path
 
+from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
 from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.clean_corpus import CleanCorpus
 from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.load import load_tokenizer
 

@@ -18,12 +18,12 @@ from tsumugi.spec_file import read_spec
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spec", required=True, type=Path, help="normalize, filters")
+    parser.add_argument("--spec", required=True, type=Path, help="cleaning, normalize, filters")
     parser.add_argument("--sharded", required=True, type=Path, help="manifest of shard_corpus")
     parser.add_argument("--shard", required=True, type=Path, help="raw shard to read")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    spec = read_spec(arguments.spec, "normalize", "filters")
+    spec = read_spec(arguments.spec, "cleaning", "normalize", "filters")
     manifest = normalize_shard(spec, arguments.sharded, arguments.shard, arguments.output)
     for step in manifest["results"]["steps"]:
         print(f"{step['step']}: {step['documents']:,} documents, {step['characters']:,} characters")

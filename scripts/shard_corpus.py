@@ -5,7 +5,7 @@ The shards are called 00000.parquet, 00001.parquet, …
 Example:
     python scripts/shard_corpus.py --spec results/specs/shard_corpus/debian-docs.json \\
         --raw results/corpora/debian-docs/raw.json --shards results/corpora/debian-docs/raw \\
-        --output results/corpora/debian-docs/sharded.json
+        --rejected results/corpora/debian-docs/rejected.parquet --output results/corpora/debian-docs/sharded.json
 """
 
 import argparse
@@ -21,12 +21,15 @@ def main() -> None:
     parser.add_argument("--spec", required=True, type=Path, help="reader, its settings, num_shards")
     parser.add_argument("--raw", required=True, type=Path, help="manifest of fetch_corpus")
     parser.add_argument("--shards", required=True, type=Path, help="folder of the shards, to write")
+    parser.add_argument("--rejected", required=True, type=Path, help="table of what is no document, to write")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
-    spec = read_spec(arguments.spec, "reader", "num_shards")
-    manifest = shard_corpus(spec, arguments.raw, arguments.shards, arguments.output)
+    spec = read_spec(arguments.spec, "reader", "num_shards", "bad_records", "max_document_bytes", "oversized")
+    manifest = shard_corpus(spec, arguments.raw, arguments.shards, arguments.rejected, arguments.output)
     for step in manifest["results"]["steps"]:
         print(f"{step['step']}: {step['documents']:,} documents, {step['characters']:,} characters")
+    for reason, records in manifest["results"]["rejected"].items():
+        print(f"rejected, {reason}: {records:,} records, see {arguments.rejected}")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ import argparse
 import time
 from pathlib import Path
 
+from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
 from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.clean_corpus import CleanCorpus
 from tsumugi.tokenization.export import save, to_transformers
 from tsumugi.tokenization.sampling import sample_lines
 from tsumugi.tokenization.train import TRAINING_THREADS, train_sentencepiece

@@ -1,4 +1,4 @@
-"""How the tests share two cores: those on Slurm, which mostly wait, run beside the others (`pytest -n 2`)."""
+"""How the tests share two cores: those on Slurm, which mostly wait, run beside two times others (`pytest -n 3`)."""
 
 import signal
 from pathlib import Path

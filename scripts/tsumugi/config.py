@@ -9,110 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from tsumugi.cluster.needs import Needs
-from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.config_corpora import Corpus
+from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section, Seed, Share
 
-Share = Annotated[float, Field(ge=0, le=1), NUMBER]
-Seed = Annotated[int, Field(ge=0), NUMBER]
 Weights = Annotated[dict[Name, PositiveFloat], Field(min_length=1)]
 
-
-# --- corpora ----------------------------------------------------------------------------------------------------------
-
-
-class LengthFilter(Section):
-    """Keep documents of a plausible length, in characters of the normalized text."""
-
-    name: Literal["length"]
-    min_characters: Annotated[int, Field(ge=0), NUMBER] = 0
-    max_characters: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _some_length_passes(self) -> "LengthFilter":
-        if self.max_characters is not None and self.min_characters > self.max_characters:
-            raise ValueError(
-                f"min_characters ({self.min_characters}) is greater than max_characters ({self.max_characters})"
-            )
-        return self
-
-
-class JapaneseFilter(Section):
-    """Keep documents in which at least this share of the characters is kana or kanji."""
-
-    name: Literal["japanese"]
-    min_share: Share = 0.3
-
-
-class TitleFilter(Section):
-    """Keep documents that have a title: a task that starts from the title needs one."""
-
-    name: Literal["title"]
-
-
-Filter = Annotated[LengthFilter | JapaneseFilter | TitleFilter, Field(discriminator="name")]
-
-
-class Dedup(Section):
-    """Which duplicates are dropped. ``exact``: the same normalized text; the one with the smallest id is kept."""
-
-    exact: bool = True
-
-
-class Split(Section):
-    """Train, dev and test, decided by a hash of the document's id, so that adding documents moves none.
-
-    With ``group_by`` the family's name is hashed. Under shared_text that is its smallest id: a new document with a
-    smaller one, or one that joins two families, can move the documents of its family.
-    """
-
-    method: Literal["hashed"] = "hashed"
-    ratios: tuple[PositiveInt, PositiveInt, PositiveInt] = (90, 5, 5)
-    seed: Seed = 1234
-    group_by: Literal["shared_text", "category", "source"] | None = Field(
-        None, description="keep a family of documents on one side: shared_text finds pages that copy paragraphs"
-    )
-
-
-class CorpusBase(Section):
-    """What every corpus has, whatever it is read from."""
-
-    num_shards: PositiveInt = Field(1, description="number of Parquet files; fixed, so that the job graph is static")
-    normalize: Literal["neologd", "nfkc", "none"] = "neologd"
-    filters: tuple[Filter, ...] = ()
-    dedup: Dedup = Dedup()
-    split: Split = Split()
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
-        default={}, description="raw file name -> hash that it must have"
-    )
-
-
-class DebianDocs(CorpusBase):
-    """Japanese documents out of Debian packages, fetched by package name with apt-get."""
-
-    reader: Literal["debian_docs"]
-    packages: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")], ...], Field(min_length=1)]
-
-
-class Columns(Section):
-    """Which field of a record holds what. ``title`` and ``category`` may be absent."""
-
-    text: str = "text"
-    title: str | None = "title"
-    category: str | None = None
-
-
-class LocalFiles(CorpusBase):
-    """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
-
-    reader: Literal["local_files"]
-    files: Annotated[
-        tuple[str, ...], Field(min_length=1, description="paths or glob patterns, from the working folder")
-    ]
-    format: Literal["jsonl", "csv", "tsv", "parquet", "text"]
-    columns: Columns = Columns()
-    licence: str = "unknown"
-
-
-Corpus = Annotated[DebianDocs | LocalFiles, Field(discriminator="reader")]
 
 # --- tokenizers -------------------------------------------------------------------------------------------------------
 
@@ -396,6 +297,9 @@ class Run(Section):
     corpora: Weights | None = None
     task: Name | None = None
     prompt: Name | None = None
+    train_on_dev: bool = Field(
+        False, description="train on the dev documents too, as the thesis's RWKV does; its dev loss then says nothing"
+    )
     adapter: Adapter | None = None
     recipe: Name
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_no_twice)] = (42,)

@@ -17,6 +17,8 @@ def _number(value: Any) -> Any:
 NUMBER = BeforeValidator(_number)
 PositiveFloat = Annotated[float, Field(gt=0), NUMBER]
 PositiveInt = Annotated[int, Field(gt=0), NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), NUMBER]
+Seed = Annotated[int, Field(ge=0), NUMBER]
 
 
 class Section(BaseModel):

@@ -11,22 +11,29 @@ from tsumugi.config import Config
 from tsumugi.reporting.spec import report_spec
 
 Spec = dict[str, Any]
-STEPS = {"num_shards", "normalize", "filters", "dedup", "split"}  # keys of a corpus that come after reading it
+READING = {"num_shards", "bad_records", "max_document_bytes", "oversized"}  # keys of a corpus that come after fetching
+STEPS = {"cleaning", "normalize", "filters", "dedup", "split", "leaks"}  # those that come after reading it
 
 
 def fetch_corpus(config: Config, name: str) -> Spec:
     """Reader, what it reads, and the hashes that the raw files must have."""
-    return config.corpora[name].model_dump(mode="json", exclude=STEPS)
+    return config.corpora[name].model_dump(mode="json", exclude=READING | STEPS)
 
 
 def shard_corpus(config: Config, name: str) -> Spec:
-    """The same, and into how many shards."""
-    return config.corpora[name].model_dump(mode="json", exclude=STEPS - {"num_shards"})
+    """The same, into how many shards, and what becomes of records that are no documents."""
+    return config.corpora[name].model_dump(mode="json", exclude=STEPS)
 
 
 def normalize_shard(config: Config, name: str) -> Spec:
-    """Normalizer and filters."""
-    return config.corpora[name].model_dump(mode="json", include={"normalize", "filters"})
+    """Cleaning, normalizer and filters."""
+    return config.corpora[name].model_dump(mode="json", include={"cleaning", "normalize", "filters"})
+
+
+def sign_shard(config: Config, name: str) -> Spec:
+    """What near duplicates are."""
+    near = config.corpora[name].dedup.near
+    return {"dedup": {"near": near and near.model_dump(mode="json")}}
 
 
 def find_duplicates(config: Config, name: str) -> Spec:
@@ -44,9 +51,23 @@ def split_corpus(config: Config, name: str) -> Spec:
     return config.corpora[name].model_dump(mode="json", include={"split"})
 
 
+def find_leaks(config: Config, name: str) -> Spec:
+    """What a leak is, and whose test documents count: its own, and those of the corpora of all tasks.
+
+    Its own do not, where the search for near duplicates leaves nothing so much alike.
+    """
+    corpus = config.corpora[name]
+    near, leaks = corpus.dedup.near, corpus.leaks
+    covered = near is not None and near.ngram == leaks.ngram and near.threshold <= leaks.threshold
+    others = {task.corpus for task in config.tasks.values()} - {name}
+    tested = sorted(others if covered else others | {name})
+    shards = {other: config.corpora[other].num_shards for other in sorted({name, *tested})}
+    return {"leaks": leaks.model_dump(mode="json"), "corpus": name, "tested": tested, "num_shards": shards}
+
+
 def measure_overlap(config: Config, name: str) -> Spec:
-    """Nothing: shards and split decide."""
-    return {}
+    """Which shards; they and the split decide."""
+    return {"corpus": name, "num_shards": config.corpora[name].num_shards}
 
 
 def summarize_corpus(config: Config, name: str) -> Spec:
@@ -85,6 +106,7 @@ def train_model(config: Config, name: str) -> Spec:
         "corpora": dump["corpora"],
         "task": run.task,
         "prompt": run.prompt,
+        "train_on_dev": run.train_on_dev,
         "architecture": config.architectures[run.architecture].model_dump(mode="json") if run.architecture else None,
         "init_from": None if run.init_from in config.runs else run.init_from,
         "adapter": dump["adapter"],
@@ -124,9 +146,11 @@ SPECS: dict[str, Callable[[Config, str], Spec]] = {
         fetch_corpus,
         shard_corpus,
         normalize_shard,
+        sign_shard,
         find_duplicates,
         clean_shard,
         split_corpus,
+        find_leaks,
         measure_overlap,
         summarize_corpus,
         train_tokenizer,

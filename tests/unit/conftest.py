@@ -101,6 +101,7 @@ def training_specs():
         "eval_examples": 16,
     }
     scratch = {"task": None, "prompt": None, "init_from": None, "adapter": None, "recipe": recipe}
+    scratch["train_on_dev"] = False
     rwkv = {"kind": "rwkv4", "n_layer": 2, "n_embd": 16, "tie_embeddings": True}
     t5 = {"kind": "t5", "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1}
     t5 |= {"num_heads": 2, "tie_embeddings": True, "dropout_rate": 0.1}

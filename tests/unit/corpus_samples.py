@@ -10,7 +10,9 @@ from tsumugi.corpus.deduplicating import clean_shard
 from tsumugi.corpus.duplicates import find_duplicates
 from tsumugi.corpus.fetch import fetch_corpus
 from tsumugi.corpus.normalizing import normalize_shard
+from tsumugi.corpus.readers import READERS, strict
 from tsumugi.corpus.sharding import shard_corpus, shard_name
+from tsumugi.corpus.signatures import sign_shard
 
 MAN_PAGE = r""".\" a comment
 .TH KAMOME 1 2020\-01\-01
@@ -122,18 +124,40 @@ def write_jsonl(path: Path, rows: list[dict]) -> Path:
 def run_to_clean(folder: Path, pattern: str, num_shards: int, **settings) -> list[Path]:
     """Every job from the raw files to the clean shards; returns the manifests of ``clean_shard``."""
     reader = {"reader": "local_files", "format": "jsonl", "columns": {"text": "text", "title": "title"}}
-    normalize = {"normalize": "neologd", "filters": settings.get("filters", [])}
+    normalize = {"cleaning": "plain", "normalize": "neologd", "filters": settings.get("filters", [])}
     fetch_corpus({**reader, "files": [pattern], "licence": "CC0-1.0"}, folder / "data/own", folder / "raw.json")
-    shard_corpus({**reader, "num_shards": num_shards}, folder / "raw.json", folder / "raw", folder / "sharded.json")
+    into_shards({**reader, "num_shards": num_shards}, folder)
     names = [shard_name(shard) for shard in range(num_shards)]
     normalized = [folder / f"shards/{name}.json" for name in names]
     for name, output in zip(names, normalized, strict=True):
         normalize_shard(normalize, folder / "sharded.json", folder / f"raw/{name}.parquet", output)
-    find_duplicates({"dedup": {"exact": settings.get("exact", True)}}, normalized, folder / "duplicates.json")
+    dedup = {"exact": settings.get("exact", True), "near": settings.get("near")}
+    signatures = [folder / f"signatures/{name}.json" for name in names] if dedup["near"] else []
+    for shard, output in zip(normalized, signatures, strict=False):
+        sign_shard({"dedup": dedup}, shard, output)
+    find_duplicates({"dedup": dedup}, normalized, signatures, folder / "duplicates.json")
     cleaned = [folder / f"clean/{name}.json" for name in names]
     for shard, output in zip(normalized, cleaned, strict=True):
         clean_shard({}, shard, folder / "duplicates.json", output, folder / f"dropped/{shard.stem}.parquet")
     return cleaned
+
+
+def into_shards(spec: dict, folder: Path) -> dict:
+    """The job of ``shard_corpus`` in a folder, with what the config says where nobody says anything; its results."""
+    spec = {"bad_records": 0.0, "max_document_bytes": 2**24, "oversized": "refuse", **spec}
+    outputs = (folder / "raw", folder / "rejected.parquet", folder / "sharded.json")
+    return shard_corpus(spec, folder / "raw.json", *outputs)["results"]
+
+
+def read_items(reader: str, path: Path, limit: int = 2**24) -> list:
+    """What a reader makes of a file: documents, and what is none."""
+    spec = {"reader": reader, "files": [str(path)], "licence": "unknown", "max_document_bytes": limit}
+    return list(READERS[reader].read(READERS[reader].fetch(spec, path.parent, "own"), spec))
+
+
+def read_all(reader: str, path: Path) -> list:
+    """The documents of a file, which has nothing else."""
+    return list(strict(read_items(reader, path)))
 
 
 def _tar(files: dict[str, bytes], links: dict[str, str], compression: str) -> bytes:

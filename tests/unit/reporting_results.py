@@ -142,8 +142,10 @@ def _write_corpus(name, raw, described):
     figures = {
         "steps": [{"step": "read", **step}, {"step": "normalized", **step}, {"step": "clean", **step}],
         "dropped": {"length": 12, "duplicate": 31},
+        "samples": [{"name": "length 1", "why": "3 characters, fewer than 10", "begins": "短い <b>文"}],
         "categories": {"manpages": 700, "説明書": 500},
         "split": {"documents": {"train": 1080, "dev": 60, "test": 60}, "families": 1150},
+        "leaks": {"documents": {"train": 3, "dev": 0}, "like_test_documents_of": {name: 3}},
         "lengths": {"edges": [0, 100, 1000, 10000], "documents": [10, 600, 580, 10]},
         "files": [described],
     }

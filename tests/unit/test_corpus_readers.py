@@ -14,7 +14,7 @@ from tsumugi.corpus.extract.libreoffice import extract_help_page
 from tsumugi.corpus.extract.manpage import extract_manual_page
 from tsumugi.corpus.extract.roff_escapes import unescape
 from tsumugi.corpus.fetch import fetch_corpus, recorded_files
-from tsumugi.corpus.readers import READERS, RawFile
+from tsumugi.corpus.readers import READERS, RawFile, strict
 from tsumugi.errors import TsumugiError
 
 
@@ -192,7 +192,9 @@ def test_a_page_in_another_encoding_is_named(tmp_path):
 def read_own(path, form, columns=None):
     spec = {"reader": "local_files", "files": [str(path)], "format": form, "licence": "CC0-1.0"}
     spec["columns"] = columns or {"text": "body", "title": "head", "category": "kind"}
-    return list(READERS["local_files"].read(READERS["local_files"].fetch(spec, Path("data/own"), "own"), spec))
+    spec["max_document_bytes"] = 2**24
+    files = READERS["local_files"].fetch(spec, Path("data/own"), "own")
+    return list(strict(READERS["local_files"].read(files, spec)))
 
 
 ROW = {"body": "本文です。\n二行目。", "head": "題", "kind": "鳥"}

@@ -1,4 +1,5 @@
 import shutil
+import timeit
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from corpus_samples import run_to_clean, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.corpus.cleaning import clean_text
 from tsumugi.corpus.families import family_indices
-from tsumugi.corpus.filters import build_filters
+from tsumugi.corpus.filters import build_filters, candidates
+from tsumugi.corpus.leaks import find_leaks
 from tsumugi.corpus.normalizing import normalize_shard
 from tsumugi.corpus.overlap import Windows, measure_overlap, window_hashes
 from tsumugi.corpus.splitting import SPLITS, side_of, split_corpus
@@ -48,10 +51,11 @@ def finished(tmp_path_factory):
         cleaned = run_to_clean(Path(), "*.jsonl", 3, filters=[*filters, {"name": "title"}])
         split = {"method": "hashed", "ratios": [90, 5, 5], "seed": 1234, "group_by": None}
         split_corpus({"split": split}, cleaned, Path("split/manifest.json"))
-        measure_overlap({"window": 10}, Path("split/manifest.json"), cleaned, Path("overlap.json"))
-        summarize_corpus(
-            {}, Path("raw.json"), cleaned, Path("split/manifest.json"), Path("overlap.json"), Path("stats.json")
-        )
+        corpus = CleanCorpus(".", 3, Path())
+        find_leaks({"leaks": {"threshold": 0.9, "ngram": 5}}, corpus, [corpus], Path("split/leaks.json"))
+        measure_overlap({"window": 10}, corpus, Path("overlap.json"))
+        ends = (Path("split/manifest.json"), Path("split/leaks.json"), Path("overlap.json"), Path("stats.json"))
+        summarize_corpus({}, Path("raw.json"), Path("sharded.json"), cleaned, *ends)
     return folder
 
 
@@ -69,6 +73,8 @@ def test_every_document_is_kept_or_dropped_with_a_reason(finished):
     assert len(set(ids(finished, "clean/*.parquet"))) == 400
     assert len(ids(finished, "dropped/*.parquet")) == 13
     assert sum(results["lengths"]["documents"]) == 400
+    assert {"name": "length 1", "why": "2 characters, fewer than 10", "begins": "短い"} in results["samples"]
+    assert len(results["samples"]) == 3 + 1 + 1 + 1 and results["rejected"] == {}
     assert results["files"][0]["licence"] == "CC0-1.0"
 
 
@@ -106,9 +112,8 @@ def test_a_damaged_shard_is_named_and_leaves_no_output(finished, tmp_path, monke
     for broken in (bytes(content), content[: len(content) // 2], b""):
         damaged.write_bytes(broken)
         with pytest.raises(TsumugiError, match=r"00000\.parquet: not a readable Parquet file"):
-            normalize_shard(
-                {"normalize": "none", "filters": []}, Path("sharded.json"), damaged, tmp_path / "out/00000.json"
-            )
+            spec = {"cleaning": "plain", "normalize": "none", "filters": []}
+            normalize_shard(spec, Path("sharded.json"), damaged, tmp_path / "out/00000.json")
         assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -116,7 +121,7 @@ def test_an_empty_split_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_jsonl(Path("a.jsonl"), [article(1)])
     cleaned = run_to_clean(Path(), "a.jsonl", 2)
-    split = {"ratios": [90, 5, 5], "seed": 0, "group_by": None}
+    split = {"method": "hashed", "ratios": [90, 5, 5], "seed": 0, "group_by": None}
     with pytest.raises(TsumugiError, match="no document falls to"):
         split_corpus({"split": split}, cleaned, Path("split/manifest.json"))
     assert not list(Path("split").iterdir())
@@ -137,17 +142,93 @@ def test_cleaning_is_idempotent(text):
     assert "\n\n\n" not in once and "\t" not in once and "\r" not in once
 
 
+def objection(by, text, title=""):
+    """What a filter says of a document."""
+    (document,) = candidates([text], [title])
+    return by.objection(document)
+
+
 def test_filters_say_why():
     length, japanese, title = build_filters(
         [{"name": "length", "min_characters": 3, "max_characters": 5}, {"name": "japanese"}, {"name": "title"}]
     )
-    assert length.objection("ab", "") == "2 characters, fewer than 3"
-    assert length.objection("abcdef", "") == "6 characters, more than 5"
-    assert japanese.objection("かなabcdefgh", "") == "0.200 of the characters are Japanese, less than 0.3"
-    assert japanese.objection("漢字カナ", "") is None
-    assert title.objection("x", "") == "no title" and title.objection("x", "題") is None
-    with pytest.raises(TsumugiError, match="choose from: length, japanese, title"):
+    assert objection(length, "ab", "") == "2 characters, fewer than 3"
+    assert objection(length, "abcdef", "") == "6 characters, more than 5"
+    assert objection(japanese, "かなabcdefgh", "") == "0.200 of the characters are Japanese, less than 0.3"
+    assert objection(japanese, "漢字カナ", "") is None
+    assert objection(title, "x", "") == "no title" and objection(title, "x", "題") is None
+    with pytest.raises(TsumugiError, match="choose from: length, japanese, language, title"):
         build_filters([{"name": "lenght"}])
+
+
+@pytest.mark.parametrize(
+    ("section", "bad", "good", "reason"),
+    [
+        (
+            {"name": "repeated_lines"},
+            "鳥が飛ぶ\n" * 3,
+            "鳥が飛ぶ\n魚が泳ぐ\n",
+            "0.533 of the characters stand in repeated",
+        ),
+        (
+            {"name": "repeated_ngrams", "n": 3},
+            "あいう" * 9,
+            "いろはにほへとちりぬるを",
+            "0.880 of the 3-grams are repeated",
+        ),
+        ({"name": "symbols"}, "★☆ 鳥★", "白い鳥が、空を飛ぶ。", "0.750 of the characters are symbols, more than 0.3"),
+        (
+            {"name": "urls"},
+            "見よ https://a.example/b?c=d",
+            "鳥の話 " * 30 + "http://a.example/",
+            "0.885 of the characters are addresses",
+        ),
+        (
+            {"name": "boilerplate", "phrases": ["利用規約"]},
+            "利用規約\n鳥",
+            "鳥が飛ぶ",
+            "0.500 of the lines are boilerplate",
+        ),
+        ({"name": "unreadable"}, "鳥\ufffdが\ue000", "鳥が\n飛ぶ", "0.500 of the characters are unreadable"),
+        (
+            {"name": "blocked_words", "words": ["悪", "悪口"], "max_count": 1},
+            "悪口と悪",
+            "悪口",
+            "2 blocked words, more than 1: 悪, 悪口",
+        ),
+    ],
+)
+def test_each_filter_drops_what_it_is_for(section, bad, good, reason):
+    (built,) = build_filters([section])
+    assert objection(built, bad, "").startswith(reason)
+    assert objection(built, good, "") is None and objection(built, "", "") is None
+
+
+def test_the_language_of_a_document():
+    (japanese,) = build_filters([{"name": "language"}])
+    page = "tori は -a や --all で、空を飛ぶ鳥をすべて数える。設定は /etc/tori.conf に書き、TORI_HOME で場所を変える。"
+    english = "All the birds over the harbour are counted by this small tool. "
+    chinese = "海边的鸟儿在天空中飞翔，孩子们站在沙滩上看着它们。"
+    for text in (page, "きょうは晴れ。", page + english, "「你好」と彼は言った。中国語の挨拶である。", "123", ""):
+        assert objection(japanese, text, "") is None, text
+    assert objection(japanese, english, "") == "the language is en, not ja"
+    assert objection(japanese, chinese, "") == "the language is zh, not ja"
+    assert objection(japanese, "바다 위를 나는 새를 모두 세어 봅시다.", "") == "the language is ko, not ja"
+    long = chinese + page * 20_000 + chinese
+    assert objection(japanese, long, "") is None, "neither the beginning nor the end decides alone"
+    (both,) = build_filters([{"name": "language", "languages": ["ja", "zh"]}])
+    assert objection(both, chinese, "") is None and objection(both, english, "") == "the language is en, not ja or zh"
+    with pytest.raises(TsumugiError, match=r"filters\.language\.languages: xx is none of af, am"):
+        build_filters([{"name": "language", "languages": ["xx"]}])
+
+
+def test_the_language_costs_the_same_however_long_the_document_is():
+    (japanese,) = build_filters([{"name": "language"}])
+    short, long = (
+        min(timeit.repeat(lambda text=text: objection(japanese, text, ""), repeat=5, number=1))
+        for text in ("鳥が飛ぶ。" * 60, "鳥が飛ぶ。" * 200_000)
+    )
+    assert long < 100 * short, "the whole of it would cost three thousand times as much"
 
 
 def test_sides_follow_the_ratios_and_the_seed():
@@ -187,7 +268,7 @@ def test_a_family_stays_on_one_side(tmp_path, monkeypatch):
     rows = [{"title": "題", "text": sentence(n // 2) + sentence(1000 + n)} for n in range(300)]
     write_jsonl(Path("a.jsonl"), rows)
     cleaned = run_to_clean(Path(), "a.jsonl", 2)
-    split = {"ratios": [80, 10, 10], "seed": 7, "group_by": "shared_text"}
+    split = {"method": "hashed", "ratios": [80, 10, 10], "seed": 7, "group_by": "shared_text"}
     results = split_corpus({"split": split}, cleaned, Path("split/manifest.json"))["results"]
     assert results["families"] == 150 and results["largest_family"] == 2
     families = [set(pq.read_table(f"split/{name}.parquet").column("family").to_pylist()) for name in SPLITS]
@@ -223,7 +304,8 @@ def test_overlap_counts_what_also_stands_in_train(finished):
     texts = {}
     for path in finished.glob("clean/*.parquet"):
         texts.update((row["id"], row["text"]) for row in pq.read_table(path).to_pylist())
-    train = [texts[identifier] for identifier in ids(finished, "split/train.parquet")]
+    leaks = set(ids(finished, "split/leaks.parquet"))
+    train = [texts[identifier] for identifier in ids(finished, "split/train.parquet") if identifier not in leaks]
     for row in table.to_pylist():  # the definition, spelled out
         text = texts[row["id"]]
         found = [any(text[i : i + 10] in other for other in train) for i in range(len(text) - 9)]

@@ -1,4 +1,3 @@
-import re
 import subprocess
 import sys
 import unicodedata
@@ -7,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.corpus.normalizers import NORMALIZERS, neologd, normalize_text
+from tsumugi.corpus.neologd import neologd, neologd_all
+from tsumugi.corpus.neologd_rules import FULL, NARROW, neologd_by_rules
+from tsumugi.corpus.normalizers import NORMALIZERS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "normalize_text.py"
 
@@ -44,59 +45,50 @@ def test_each_rule_of_neologd(before, after):
 
 
 def test_line_breaks_stay():
-    assert normalize_text("あ い\n\n う ", neologd) == "あい\n\nう"
+    assert neologd("あ い\n\n う ") == "あい\n\nう"
 
 
 def test_nfkc_and_none():
-    assert NORMALIZERS["nfkc"]("①ｶﾞ Ａ") == "1ガ A"
-    assert NORMALIZERS["none"](" ① ") == " ① "
+    assert NORMALIZERS["nfkc"](["①ｶﾞ Ａ"]) == ["1ガ A"]
+    assert NORMALIZERS["none"]([" ① "]) == [" ① "]
 
 
-WIDE = "\u4e00-\u9fff\u3040-\u309f\u30a0-\u30ff\u3000-\u303f\uff00-\uffef"
-NARROW = "!\"#$%&'()*+,-./:;<=>?@[¥]^_`{|}~｡､･｢｣"
-FULL = "！”＃＄％＆’（）＊＋，－．／：；＜＝＞？＠［￥］＾＿｀｛｜｝〜。、・「」"
+HARD = NARROW + FULL + "あ漢アa９ｱｶﾊﾞﾟａz \u3000\t﹣－ー—‐−～\u3099\\=é𠮷"  # what the rules speak of, and its neighbours
 
 
-def nfkc_on_runs(characters, text):
-    text = re.sub(f"[{characters}]+", lambda run: unicodedata.normalize("NFKC", run[0]), text)
-    return text.replace("－", "-")
+@given(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])) | st.text(alphabet=HARD))
+def test_neologd_is_equal_to_its_rules(line):
+    assert neologd(line) == neologd_by_rules(line)
 
 
-def neologd_spelled_out(text):
-    """The rules one after the other, as they are written down; slow and obvious."""
-    text = nfkc_on_runs("０-９Ａ-Ｚａ-ｚ｡-ﾟ", text.strip())
-    for run, one in (("˗֊‐‑‒–⁃⁻₋−", "-"), ("﹣－ｰ—―─━ー", "ー"), ("~∼∾〜〰～", "〜")):
-        text = re.sub(f"[{run}]+", one, text)
-    for narrow, full in zip(NARROW, FULL, strict=True):
-        text = text.replace(narrow, full)
-    text = re.sub("[ 　]+", " ", text)
-    for left, right in ((WIDE, WIDE), (WIDE, "\x00-\x7f"), ("\x00-\x7f", WIDE)):
-        pair = re.compile(f"([{left}]) ([{right}])")
-        while pair.search(text):
-            text = pair.sub(r"\1\2", text)
-    return (
-        nfkc_on_runs("！”＃＄％＆’（）＊＋，－．／：；＜＞？＠［￥］＾＿｀｛｜｝〜", text)
-        .replace("’", "'")
-        .replace("”", '"')
-    )
+@given(st.text(alphabet=HARD + "\n"))
+def test_lines_do_not_touch_one_another(text):
+    assert neologd(text) == "\n".join(map(neologd_by_rules, text.split("\n")))
 
 
-@given(st.text() | st.text(alphabet=NARROW + FULL + "あ漢アａ９ｱｶﾞﾟａz \u3000\t﹣－ー—‐−～\u3099\\"))
-def test_neologd_is_equal_to_its_rules_spelled_out(text):
-    assert neologd(text) == neologd_spelled_out(text)
+def test_neologd_is_equal_to_its_rules_on_every_character():
+    codes = [*range(0x10000), *range(0x10000, 0x110000, 97)]  # beyond the first 65,536 no rule has a character
+    every = [chr(code) for code in codes if chr(code) != "\n" and not 0xD800 <= code < 0xE000]
+    for around in ("{}", "a {} a", "あ {}あ", "ｶ{}ﾞ"):
+        lines = [around.format(character) for character in every]
+        assert neologd("\n".join(lines)).split("\n") == list(map(neologd_by_rules, lines))
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])))
 def test_neologd_takes_any_text_and_leaves_no_double_space(text):
     line = neologd(text)
     assert "  " not in line and "\u3000" not in line
     assert not any(unicodedata.east_asian_width(c) == "F" and c.isalnum() and c.isascii() for c in line)
 
 
-@given(st.text(alphabet="あア漢字a1 　ー-〜・。、「」!?()ｱﾞ０Ａ＝=é"))
+@given(st.text(alphabet="あア漢字a1 　-・。、「」!?()ｱﾞ０Ａ＝=é"))
 def test_neologd_finds_nothing_more_to_do_in_ordinary_text(text):
     once = neologd(text)
     assert neologd(once) == once
+
+
+def test_runs_are_joined_before_spaces_go():
+    assert neologd("ー ー") == neologd_by_rules("ー ー") == "ーー"  # the rules, once more, would leave one
 
 
 def test_the_script_normalizes_line_by_line():
@@ -107,3 +99,8 @@ def test_the_script_normalizes_line_by_line():
 def test_the_script_names_the_line_that_is_no_utf8():
     done = subprocess.run([sys.executable, SCRIPT], input=b"ok\n\xff\n", capture_output=True)
     assert done.returncode == 1 and b"standard input:2" in done.stderr
+
+
+@given(st.lists(st.text(), max_size=6))
+def test_texts_that_are_normalized_together_are_as_if_alone(texts):
+    assert neologd_all(texts) == list(map(neologd, texts))

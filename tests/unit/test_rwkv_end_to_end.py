@@ -106,6 +106,7 @@ def spec_of(version):
     return {
         "objective": {"kind": "sft"}, "corpora": None, "task": "write", "prompt": "plain", "architecture": None,
         "init_from": "./imported", "adapter": {"lora": lora, "peft": None, "merge": False}, "recipe": recipe,
+        "train_on_dev": False,
     }  # fmt: skip
 
 

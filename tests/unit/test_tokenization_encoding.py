@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import runpy
 import subprocess
 import sys
@@ -10,18 +11,23 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from tokenization_corpus import documents, split_of, write_corpus
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+from tsumugi.corpus.clean_corpus import SPLITS
 from tsumugi.corpus.tables import write_table
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.provenance import identity, read_manifest, verify
-from tsumugi.tokenization.clean_corpus import SPLITS
-from tsumugi.tokenization.export import save
+from tsumugi.tokenization.encoding import encode_documents, encode_lines, line_end_id, lines_of
+from tsumugi.tokenization.export import save, to_transformers
 from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.tokenization.pairs import PairSpec, encode_pairs
 from tsumugi.tokenization.prompts import encode_prompt, encode_text
 from tsumugi.tokenization.sampling import MAX_CHARACTERS, pieces_of, sample_lines
+from tsumugi.tokenization.train import train_sentencepiece
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROWS = documents(120)
@@ -63,6 +69,25 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def tokenizer(folder):
     return load_tokenizer(str(folder / "results/tokenizers/tiny"))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_documents_encoded_whole_are_as_if_line_by_line(kind):
+    lines = [line for row in ROWS for line in row["text"].split("\n")]
+    tokenizer = to_transformers(train_sentencepiece(lines, kind=kind, vocab_size=520, character_coverage=1.0), kind)
+    assert line_end_id(tokenizer) == tokenizer.convert_tokens_to_ids("<0x0A>")
+    chance = random.Random(0)
+    parts = ["\n", "\n\n", " ", "𠮷", "\r", "<0x0A>", "</s>", "▁", "鳥", *lines[:9]]
+    texts = ["", "\n", *("".join(chance.choices(parts, k=chance.randrange(1, 12))) for _ in range(300))]
+    for (number, text, sequences), expected in zip(encode_documents(tokenizer, enumerate(texts)), texts, strict=True):
+        assert text == expected == texts[number]
+        by_line = encode_lines(tokenizer, lines_of(text)) or [[]]
+        assert sequences == [*by_line[:-1], [*by_line[-1], tokenizer.eos_token_id]]
+
+
+def test_other_tokenizers_get_their_lines_one_by_one():
+    backend = Tokenizer(WordLevel({"鳥": 0, "[UNK]": 1}, unk_token="[UNK]"))
+    assert line_end_id(PreTrainedTokenizerFast(tokenizer_object=backend)) is None
 
 
 @pytest.fixture

@@ -59,8 +59,30 @@ def test_causal_windows_cover_the_stream_and_labels_run_one_ahead(causal):
     assert all(np.array_equal(window.inputs[1:], window.labels[:-1]) for window in windows)
     stream = np.concatenate([file.tokens[: len(file.tokens)] for file in causal.train[0].files])
     lost = len(stream) - 16 * size
-    assert 0 <= lost <= 2 * 16, "at most the tail of each of the two shards is lost"
+    assert 0 <= lost <= 16, "at most the tail of the last shard is lost"
+    assert causal.lost_to_packing == pytest.approx((lost - 1) / len(stream))
+    inputs = np.concatenate([window.inputs for window in windows])
+    assert np.array_equal(inputs, stream[: 16 * size]), "no token twice, and over the seam between two files"
+    assert np.array_equal(windows[-1].labels[-1:], stream[16 * size : 16 * size + 1])
     assert causal.dev_bytes_per_token == 3.0
+
+
+def test_a_run_can_train_on_the_dev_documents_too(token_folder, training_specs, word_tokenizer):
+    for name, data in (
+        ("rwkv", corpora(token_folder)),
+        ("tuned", [token_folder / "results/pairs/count/plain/words/manifest.json"]),
+    ):
+        spec = training_specs[name]
+        without, both = (
+            build_objective(spec | {"train_on_dev": wanted}, data, word_tokenizer, RWKV, 1) for wanted in (False, True)
+        )
+        assert both.sizes[0] > without.sizes[0] and both.dev_size == without.dev_size
+        last = both.example(Draw(0, both.sizes[0] - 1, 0))
+        if name == "tuned":
+            assert both.sizes[0] == without.sizes[0] + both.dev_size
+            assert last.labels == both.dev_example(both.dev_size - 1).labels
+        else:
+            assert both.train[0].tokens == without.train[0].tokens + without.dev[0].tokens
 
 
 @given(length=st.integers(2, 300), density=st.floats(0.05, 0.6), mean=st.floats(1, 8), seed=st.integers(0, 2**32))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.provenance import write_manifest
-from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
 
 SUBJECTS = ("猫", "犬", "隣の先生", "若い研究者", "エンジン", "小さな店", "夜の町", "カメラ", "図書館の本", "古い機械")
 OBJECTS = (
@@ -62,7 +62,13 @@ def write_corpus(root: Path, rows: list[dict], name: str = "made-up", num_shards
         )
     for split in SPLITS:
         corpus.split_path(split).parent.mkdir(parents=True, exist_ok=True)
-        ids = [row["id"] for row in rows if split_of(row["id"]) == split]
-        pq.write_table(pa.table({"id": pa.array(ids, pa.string())}), corpus.split_path(split))
-    write_manifest(corpus.split_path("x").with_name("manifest.json"), kind="split_corpus", spec={})
+        write_ids(corpus.split_path(split), [row["id"] for row in rows if split_of(row["id"]) == split], num_shards)
+    write_ids(corpus.leaks_path, [], num_shards)
+    for name in ("manifest", "leaks"):
+        write_manifest(corpus.leaks_path.with_name(f"{name}.json"), kind="made up", spec={})
     return corpus
+
+
+def write_ids(path: Path, ids: list[str], num_shards: int) -> None:
+    shards = [f"{int(id_[:8], 16) % num_shards:05d}" for id_ in ids]
+    pq.write_table(pa.table({"id": pa.array(ids, pa.string()), "shard": pa.array(shards, pa.string())}), path)

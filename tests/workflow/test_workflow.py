@@ -17,12 +17,13 @@ from tsumugi.tokenization.load import load_tokenizer
 
 @pytest.fixture(scope="module")
 def documents(finished):
-    """Clean documents by id, with their split."""
+    """Clean documents by id, with their split; that of those too much like a test document is ``leak``."""
     shards = sorted((finished / "results/corpora/notes/clean").glob("*.parquet"))
     table = pd.concat([pd.read_parquet(shard) for shard in shards]).set_index("id")
     for split in ("train", "dev", "test"):
         ids = pd.read_parquet(finished / f"results/corpora/notes/split/{split}.parquet")["id"]
         table.loc[ids, "split"] = split
+    table.loc[pd.read_parquet(finished / "results/corpora/notes/split/leaks.parquet")["id"], "split"] = "leak"
     return table
 
 
@@ -62,7 +63,16 @@ def test_every_document_is_in_one_split(documents):
     assert documents["split"].notna().all()
     shares = documents["split"].value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.8, abs=0.08)
-    assert min(shares) > 0.03
+    assert min(shares["dev"], shares["test"]) > 0.03
+
+
+def test_what_is_like_a_test_document_is_counted_and_left_out_of_all_that_follows(finished, documents):
+    """The tests below ask of tokens, tokenizer and pairs that they have the train documents, and no leak among them."""
+    leaks = pd.read_parquet(finished / "results/corpora/notes/split/leaks.parquet")
+    assert len(leaks) > 0 and set(documents["split"][leaks["test_id"]]) == {"test"}
+    assert (leaks["similarity"] >= 0.8).all()
+    counted = read_manifest(finished / "results/corpora/notes/stats.json")["results"]["leaks"]
+    assert sum(counted["documents"].values()) == counted["like_test_documents_of"]["notes"] == len(leaks)
 
 
 def test_tokens_are_the_train_and_dev_documents_and_no_test_document(finished, documents):

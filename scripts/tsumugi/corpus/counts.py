@@ -1,11 +1,12 @@
 """What a step of the corpus stage counts: documents, characters and bytes, and why documents were dropped."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
-@dataclass
+@dataclass(slots=True)
 class Count:
     """Documents, and the size of their texts in characters and in bytes of UTF-8."""
 
@@ -13,11 +14,10 @@ class Count:
     characters: int = 0
     bytes: int = 0
 
-    def add(self, text: str) -> None:
-        """Count one more document."""
-        self.documents += 1
-        self.characters += len(text)
-        self.bytes += len(text.encode())
+
+def count_texts(texts: Sequence[str]) -> Count:
+    """Those of some texts."""
+    return Count(len(texts), sum(map(len, texts)), sum(map(len, map(str.encode, texts))))
 
 
 class StepCounts:
@@ -28,8 +28,18 @@ class StepCounts:
         self.dropped: Counter[str] = Counter()
 
     def add(self, step: str, text: str) -> None:
-        """A document has come through ``step``."""
-        self.steps.setdefault(step, Count()).add(text)
+        """A document has come through ``step``, which was declared."""
+        count = self.steps[step]
+        count.documents += 1
+        count.characters += len(text)
+        count.bytes += len(text.encode())
+
+    def add_all(self, step: str, those: Count) -> None:
+        """Many have."""
+        count = self.steps[step]
+        count.documents += those.documents
+        count.characters += those.characters
+        count.bytes += those.bytes
 
     def declare(self, *steps: str) -> None:
         """Fix the order of the steps, also of those through which nothing comes."""

@@ -1,72 +1,136 @@
-"""Exact duplicates of normalized text over all shards, found by sorting hashes."""
+"""Which documents of a corpus are dropped for another one: the same normalized text, or nearly the same.
 
+Memory: 5 bytes for every document, and what is said at ``DOCUMENTS_A_PASS`` and in :mod:`near_duplicates`.
+"""
+
+import bisect
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from tsumugi.corpus.hashes import hash_column, id_column, ids_of
-from tsumugi.corpus.tables import count_rows, read_batches, write_table
-from tsumugi.provenance import Manifest, write_manifest
+from tsumugi.corpus.near_duplicates import Near, near_duplicates
+from tsumugi.corpus.open_files import allow_open_files
+from tsumugi.corpus.tables import RowWriter, count_rows, open_writer, read_batches
+from tsumugi.errors import TsumugiError
+from tsumugi.provenance import Manifest, identity, read_manifest, write_manifest
 
-DOCUMENTS_A_PASS = 10_000_000  # 16 + 16 + 8 bytes each are held, some more while they are sorted
+DOCUMENTS_A_PASS = 5_000_000  # 36 bytes each are held, three times that while they are sorted
+ROWS_AT_ONCE = 100_000  # as Python's objects they take ten times the room
+EXACT, NEAR = "duplicate", "near_duplicate"  # reasons
+DUPLICATES_SCHEMA = pa.schema(
+    [("id", pa.string()), ("like_id", pa.string()), ("reason", pa.string()), ("similarity", pa.float64())]
+)
 
 
-def find_duplicates(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) -> Manifest:
-    """Write ``duplicates.parquet`` (id, kept_id; sorted by id) beside the manifest ``output``.
+def find_duplicates(
+    spec: Mapping[str, Any], shards: Sequence[Path], signatures: Sequence[Path], output: Path
+) -> Manifest:
+    """Write ``{output stem}/{shard}.parquet`` beside the manifest ``output``: what each shard loses, and to which.
 
-    Of documents with the same text the one with the smallest id is kept, so the result depends neither on the number of
-    shards nor on their order. Only the columns ``id`` and ``text_hash`` are read; memory is bounded by going through
-    them once for every ``DOCUMENTS_A_PASS`` documents, each time for another residue class of the hashes.
+    Of documents with the same text the one with the smallest id is kept, and of each cluster of near duplicates too, so
+    the result depends neither on the number of shards nor on their order.
 
     Args:
-        spec: ``dedup``, with ``exact``.
+        spec: ``dedup``, with ``exact`` and ``near``.
         shards: the manifests of ``normalize_shard``; each has its shard beside it.
+        signatures: those of ``sign_shard`` in the same order; none without ``dedup.near``.
     """
     started = time.time()
+    dedup, folder = spec["dedup"], output.with_suffix("")
     tables = [manifest.with_suffix(".parquet") for manifest in shards]
-    documents = sum(count_rows(table) for table in tables)
-    passes = -(-documents // DOCUMENTS_A_PASS) if spec["dedup"]["exact"] else 0
-    found = [_duplicates(*_read(tables, part, passes)) for part in range(passes)]
-    ids = np.concatenate([np.empty((0, 2), np.uint64), *(dropped for dropped, _ in found)])
-    kept = np.concatenate([np.empty((0, 2), np.uint64), *(keepers for _, keepers in found)])
-    order = np.lexsort((ids[:, 1], ids[:, 0]))
-    path = output.with_suffix(".parquet")
-    table = pa.table(
-        {"id": pa.array(ids_of(ids[order]), pa.string()), "kept_id": pa.array(ids_of(kept[order]), pa.string())}
-    )
-    write_table(path, table)
+    ends = list(accumulate(count_rows(table) for table in tables))
+    outputs = [folder / table.name for table in tables]
+    dropped, counts = np.zeros(ends[-1], bool), Counter({EXACT: 0, NEAR: 0})
+    allow_open_files(len(tables) + 64)
+    with ExitStack() as stack:
+        size = min(16 * 2**20, 128 * 2**20 // len(tables))
+        writers = [stack.enter_context(open_writer(path, DUPLICATES_SCHEMA, size)) for path in outputs]
+        for found in exact_duplicates(tables, ends[-1]) if dedup["exact"] else ():
+            dropped[found.documents] = True
+            counts[EXACT] += _write(writers, ends, found, EXACT)
+        if dedup["near"] is not None:
+            _check_signatures(shards, signatures, dedup["near"])
+            bands = [manifest.with_suffix(".parquet") for manifest in signatures]
+            for found in near_duplicates(tables, bands, dropped, dedup["near"], output.parent):
+                counts[NEAR] += _write(writers, ends, found, NEAR)
     return write_manifest(
         output,
         kind="find_duplicates",
         spec=spec,
-        inputs=shards,
-        outputs=[path],
-        results={"documents": documents, "duplicates": len(ids)},
+        inputs=[*shards, *signatures],
+        outputs=outputs,
+        results={"documents": ends[-1], "duplicates": counts[EXACT], "near_duplicates": counts[NEAR]},
         started=started,
     )
 
 
-def _read(tables: Sequence[Path], part: int, passes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hashes and ids, both of shape (rows, 2), of the documents whose hash falls to ``part``."""
-    hashes, ids = [np.empty((0, 2), np.uint64)], [np.empty((0, 2), np.uint64)]
-    for table in tables:
-        for batch in read_batches(table, ["id", "text_hash"]):
-            batch_hashes = hash_column(batch.column("text_hash"))
-            mine = batch_hashes[:, 0] % np.uint64(passes) == part
-            hashes.append(batch_hashes[mine])
-            ids.append(id_column(batch.column("id"))[mine])
-    return np.concatenate(hashes), np.concatenate(ids)
+def exact_duplicates(tables: Iterable[Path], documents: int) -> Iterator[Near]:
+    """Find them, some at a time; their similarity is 1.
+
+    Only the columns ``id`` and ``text_hash`` are read, once for every ``DOCUMENTS_A_PASS`` documents, each time for
+    another residue class of the hashes.
+    """
+    passes = -(-documents // DOCUMENTS_A_PASS)
+    for part in range(passes):
+        rows = _read(tables, part, passes)
+        order = np.lexsort((rows.ids[:, 1], rows.ids[:, 0], rows.hashes[:, 1], rows.hashes[:, 0]))
+        hashes = rows.hashes[order]
+        first = np.ones(len(hashes), bool)
+        first[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
+        keeper = np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
+        gone, kept = order[~first], order[keeper[~first]]
+        yield Near(rows.documents[gone], rows.ids[gone], rows.ids[kept], np.ones(len(gone)))
 
 
-def _duplicates(hashes: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids to drop and, for each, the id that is kept; both of shape (duplicates, 2)."""
-    order = np.lexsort((ids[:, 1], ids[:, 0], hashes[:, 1], hashes[:, 0]))
-    hashes, ids = hashes[order], ids[order]
-    first = np.ones(len(hashes), bool)
-    first[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
-    keeper = np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
-    return ids[~first], ids[keeper[~first]]
+def _check_signatures(shards: Sequence[Path], signatures: Sequence[Path], near: Mapping[str, Any]) -> None:
+    """They must be those of these shards, in this order, made for what is looked for."""
+    if len(shards) != len(signatures):
+        raise TsumugiError(
+            f"dedup.near needs the signatures of all {len(shards)} shards, found {len(signatures)}; run sign_shard"
+        )
+    for shard, signature in zip(shards, signatures, strict=True):
+        made = read_manifest(signature)
+        if made["spec"]["dedup"]["near"] != near or list(made["inputs"].values()) != [identity(read_manifest(shard))]:
+            raise TsumugiError(f"{signature}: not the signatures of {shard} for {dict(near)}; run sign_shard again")
+
+
+class _Rows(NamedTuple):
+    """Of documents: (n,) number over all shards, (n, 2) id, (n, 2) hash of the text."""
+
+    documents: np.ndarray
+    ids: np.ndarray
+    hashes: np.ndarray
+
+
+def _read(tables: Iterable[Path], part: int, passes: int) -> _Rows:
+    """The documents whose hash falls to ``part``."""
+    documents, ids, hashes = [np.empty(0, np.int32)], [np.empty((0, 2), np.uint64)], [np.empty((0, 2), np.uint64)]
+    start = 0
+    for batch in (batch for table in tables for batch in read_batches(table, ["id", "text_hash"])):
+        batch_hashes = hash_column(batch.column("text_hash"))
+        mine = np.flatnonzero(batch_hashes[:, 0] % np.uint64(passes) == part)
+        identifiers = batch.column("id").take(pa.array(mine))
+        documents.append((start + mine).astype(np.int32))
+        hashes.append(batch_hashes[mine])
+        ids.append(id_column(identifiers))
+        start += batch.num_rows
+    return _Rows(np.concatenate(documents), np.concatenate(ids), np.concatenate(hashes))
+
+
+def _write(writers: Sequence[RowWriter], ends: Sequence[int], found: Near, reason: str) -> int:
+    """Write what was found, each document to the table of its shard; returns how many there are."""
+    for start in range(0, len(found.ids), ROWS_AT_ONCE):
+        some = Near(*(column[start : start + ROWS_AT_ONCE] for column in found))
+        columns = some.documents.tolist(), ids_of(some.ids), ids_of(some.kept), some.similarity.tolist()
+        for document, identifier, like, similarity in zip(*columns, strict=True):
+            row = {"id": identifier, "like_id": like, "reason": reason, "similarity": similarity}
+            writers[bisect.bisect_right(ends, document)].write(row, size=256)
+    return len(found.ids)

@@ -60,10 +60,11 @@ def recorded_files(path: str | Path) -> list[RawFile]:
     """The raw files that :func:`fetch_corpus` recorded, in order.
 
     Raises:
-        TsumugiError: one of them is gone or has another size.
+        TsumugiError: one of them is gone, has another size, or was touched since and has another content.
     """
-    files = []
-    for entry in read_manifest(path)["results"]["files"]:
+    files, manifest = [], read_manifest(path)
+    written, hashes = Path(path).stat().st_mtime_ns, {output["sha256"] for output in manifest["outputs"].values()}
+    for entry in manifest["results"]["files"]:
         raw = Path(entry["file"])
         if not raw.is_file():
             raise TsumugiError(f"{raw}: missing, though {path} names it; delete {path} and run fetch_corpus again")
@@ -71,6 +72,12 @@ def recorded_files(path: str | Path) -> list[RawFile]:
             raise TsumugiError(
                 f"{raw}: has {raw.stat().st_size} bytes, but had {entry['bytes']} when {path} was written; "
                 f"restore the file, or delete {path} and run fetch_corpus again"
+            )
+        # Only one that was touched since is read for it.
+        if raw.stat().st_ctime_ns > written and file_sha256(raw) not in hashes:
+            raise TsumugiError(
+                f"{raw}: its content has changed since {path} was written; restore the file, or delete {path} and run "
+                "fetch_corpus again"
             )
         files.append(RawFile(entry["file"], entry["name"], entry["version"], entry["licence"]))
     return files

@@ -1,6 +1,7 @@
 """128-bit hashes, and ids, as pairs of uint64 in numpy: what sorts and compares whole corpora."""
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,9 @@ _HEX_DIGITS = np.full(256, 255, np.uint8)
 _HEX_DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
-def text_hash(text: str) -> bytes:
-    """128-bit hash of a text."""
-    return hashlib.blake2b(text.encode(), digest_size=HASH_BYTES).digest()
+def text_hashes(texts: Iterable[str]) -> list[bytes]:
+    """128-bit hashes of texts."""
+    return [hashlib.blake2b(data, digest_size=HASH_BYTES).digest() for data in map(str.encode, texts)]
 
 
 def short_hash(text: str) -> int:

@@ -1,19 +1,19 @@
 """The job of a shard: clean, normalize, filter."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tsumugi.corpus.cleaning import clean_text, clean_title
-from tsumugi.corpus.counts import StepCounts
+from tsumugi.corpus.cleaning import CLEANINGS, Step
+from tsumugi.corpus.counts import StepCounts, count_texts
 from tsumugi.corpus.document import SHARD_SCHEMA
-from tsumugi.corpus.filters import build_filters
-from tsumugi.corpus.hashes import text_hash
-from tsumugi.corpus.normalizers import NORMALIZERS, normalize_text
-from tsumugi.corpus.tables import open_writer, read_rows
+from tsumugi.corpus.filters import build_filters, candidates
+from tsumugi.corpus.hashes import text_hashes
+from tsumugi.corpus.normalizers import NORMALIZERS
+from tsumugi.corpus.tables import open_writer, read_batches, values_of
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
@@ -37,54 +37,107 @@ def dropped_row(row: Mapping[str, Any], reason: str, detail: str) -> dict[str, s
 def normalize_shard(spec: Mapping[str, Any], sharded: Path, shard: Path, output: Path) -> Manifest:
     """Write ``{output stem}.parquet`` and ``{output stem}.dropped.parquet`` beside the manifest ``output``.
 
-    The same text from the same source has the same id; it is kept once (reason ``repeated``): an id is unique.
+    The same text from the same source has the same id; it is kept once (reason ``repeated``): an id is unique. What is
+    left without text goes too (``no_text``), and under a cleaning that wants titles what has none (``no_title``).
 
     Args:
-        spec: ``normalize`` and ``filters``.
+        spec: ``cleaning``, ``normalize`` and ``filters``.
         sharded: the manifest of ``shard_corpus``.
         shard: the raw shard.
 
     Raises:
-        TsumugiError: the shard cannot be read, or the spec names an unknown normalizer or filter.
+        TsumugiError: the shard cannot be read, or the spec names an unknown cleaning, normalizer or filter.
     """
     started = time.time()
-    if spec["normalize"] not in NORMALIZERS:
-        raise TsumugiError(f"normalize: {spec['normalize']!r} is none of {', '.join(NORMALIZERS)}")
-    normalizer = NORMALIZERS[spec["normalize"]]
-    filters = build_filters(spec["filters"])
-    counts = StepCounts()
-    counts.declare("read", "clean", "normalize", *(f.name for f in filters))
+    refine = Refinement(spec)
     kept, dropped = output.with_suffix(".parquet"), output.with_suffix(".dropped.parquet")
     seen: set[str] = set()
     with open_writer(kept, NORMALIZED_SCHEMA) as keep, open_writer(dropped, DROPPED_SCHEMA) as drop:
-        for row in read_rows(shard, SHARD_SCHEMA.names):
-            counts.add("read", row["text"])
-            if row["id"] in seen:
-                counts.dropped["repeated"] += 1
-                drop.write(dropped_row(row, "repeated", "the same text from the same source"), size=1024)
-                continue
-            seen.add(row["id"])
-            row["text"] = clean_text(row["text"])
-            counts.add("clean", row["text"])
-            row["text"] = normalize_text(row["text"], normalizer)
-            row["title"] = normalizer(clean_title(row["title"]))
-            counts.add("normalize", row["text"])
-            for candidate in filters:
-                objection = candidate.objection(row["text"], row["title"])
-                if objection is not None:
-                    counts.dropped[candidate.name] += 1
-                    drop.write(dropped_row(row, candidate.name, objection), size=1024)
-                    break
-                counts.add(candidate.name, row["text"])
-            else:
-                row["text_hash"] = text_hash(row["text"])
-                keep.write(row, size=3 * len(row["text"]) + 256)
+        for batch in read_batches(shard, SHARD_SCHEMA.names):
+            rows = {name: values_of(batch.column(name)) for name in SHARD_SCHEMA.names}
+            objections = _repeated(rows["id"], seen)
+            refine(rows, objections)
+            for row, objection in objections.items():
+                drop.write(dropped_row({name: column[row] for name, column in rows.items()}, *objection), size=1024)
+            stay = [row for row in range(batch.num_rows) if row not in objections]
+            columns = {name: [column[row] for row in stay] for name, column in rows.items()}
+            columns["text_hash"] = text_hashes(columns["text"])
+            keep.extend(columns, size=sum(3 * len(text) + 256 for text in columns["text"]))
     return write_manifest(
         output,
         kind="normalize_shard",
         spec=spec,
         inputs=[sharded],
         outputs=[kept, dropped],
-        results=counts.results(),
+        results=refine.counts.results(),
         started=started,
     )
+
+
+Objections = dict[int, tuple[str, str]]  # row -> reason and detail
+
+
+def _repeated(ids: Sequence[str], seen: set[str]) -> Objections:
+    """The rows whose ids were seen before."""
+    found = {}
+    for row, identifier in enumerate(ids):
+        if identifier in seen:
+            found[row] = ("repeated", "the same text from the same source")
+        seen.add(identifier)
+    return found
+
+
+class Refinement:
+    """Cleaning, normalizer and filters of a corpus, and what each has left."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        """See :func:`normalize_shard`."""
+        normalizer = _named("normalize", spec["normalize"], NORMALIZERS)
+        cleaning = _named("cleaning", spec["cleaning"], CLEANINGS)
+        self._steps = (*cleaning.before, Step("normalize", normalizer, normalizer), *cleaning.after)
+        self._wants_title = cleaning.wants_title
+        self._filters = build_filters(spec["filters"])
+        self.counts = StepCounts()
+        self.counts.declare("read", *(step.name for step in (*self._steps, *self._filters)))
+
+    def __call__(self, rows: dict[str, list[Any]], objections: Objections) -> None:
+        """Refine the texts and titles of rows in place, and add why some of them go; those that go already are left."""
+        self.counts.add_all("read", count_texts(rows["text"]))
+        stay = [row for row in range(len(rows["text"])) if row not in objections]
+        texts, titles = ([rows[name][row] for row in stay] for name in ("text", "title"))
+        for step in self._steps:
+            texts, titles = step.texts(texts), step.titles(titles)
+            self.counts.add_all(step.name, count_texts(texts))
+        for row, text, title in zip(stay, texts, titles, strict=True):
+            rows["text"][row], rows["title"][row] = text, title
+        found = self._filter(texts, titles)
+        objections |= {stay[place]: objection for place, objection in found.items()}
+        self.counts.dropped.update(reason for reason, _ in objections.values())
+
+    def _filter(self, texts: Sequence[str], titles: Sequence[str]) -> Objections:
+        """The objections to texts, by their places."""
+        found: Objections = {}
+        for place, (text, title) in enumerate(zip(texts, titles, strict=True)):
+            if not text:
+                found[place] = ("no_text", "nothing is left of the text")
+            elif self._wants_title and not title:
+                found[place] = ("no_title", "nothing is left of the title")
+        seen_by_filters = candidates(texts, titles) if self._filters else []
+        stay, left = range(len(texts)), None
+        for each in self._filters:
+            stay = [place for place in stay if place not in found]
+            found |= {
+                place: (each.name, objection)
+                for place in stay
+                if (objection := each.objection(seen_by_filters[place])) is not None
+            }
+            if left is None or left.documents != len(texts) - len(found):  # else the same texts as before
+                left = count_texts([texts[place] for place in stay if place not in found])
+            self.counts.add_all(each.name, left)
+        return found
+
+
+def _named(key: str, name: str, choices: Mapping[str, Any]) -> Any:
+    if name not in choices:
+        raise TsumugiError(f"{key}: {name!r} is none of {', '.join(choices)}")
+    return choices[name]

@@ -4,19 +4,22 @@ A window's hash is a difference of running sums of ``mix(character) * BASE**posi
 position 0: a whole text is hashed with a handful of numpy operations (Karp and Rabin, 1987).
 """
 
+import heapq
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
+from tsumugi.corpus.minhash import mix_all
 from tsumugi.corpus.tables import read_rows, write_table
-from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
 WINDOW = 30
+DOCUMENTS = 10_000
 BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
 INVERSE = pow(BASE, -1, 2**64)
 SIEVE_BITS = 24
@@ -29,15 +32,8 @@ def window_hashes(text: str, window: int = WINDOW) -> np.ndarray:
         return np.empty(0, np.uint64)
     powers, inverses = (array[: len(characters)] for array in _powers(len(characters)))
     sums = np.zeros(len(characters) + 1, np.uint64)
-    np.cumsum(_mix(characters) * powers, out=sums[1:])
-    return _mix((sums[window:] - sums[:-window]) * inverses[: len(characters) - window + 1])
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finalizer: spreads every bit over all others (Steele et al., 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    np.cumsum(mix_all(characters) * powers, out=sums[1:])
+    return mix_all((sums[window:] - sums[:-window]) * inverses[: len(characters) - window + 1])
 
 
 _POWERS: list[np.ndarray] = [np.ones(1, np.uint64), np.ones(1, np.uint64)]
@@ -74,29 +70,29 @@ class Windows:
         return hashes >> np.uint64(64 - SIEVE_BITS)
 
 
-def measure_overlap(spec: Mapping[str, Any], split: Path, shards: Sequence[Path], output: Path) -> Manifest:
+def measure_overlap(spec: Mapping[str, Any], corpus: CleanCorpus, output: Path) -> Manifest:
     """Write ``{output stem}.parquet`` (id, windows, share) of the test documents beside the manifest ``output``.
 
-    The test text is held in memory as hashes, 8 bytes a character; train is streamed.
+    The test text is held in memory as hashes, 8 bytes a character; train is streamed. Of a very large test split the
+    ``DOCUMENTS`` with the smallest ids are measured: ids are hashes, so that is a random sample.
 
     Args:
-        spec: ``window``, in characters.
-        split: the manifest of ``split_corpus``.
-        shards: the manifests of ``clean_shard``.
+        spec: ``window``, in characters; goes into the manifest.
+        corpus: its leaks count as no part of train.
     """
     started = time.time()
     window = spec.get("window", WINDOW)
-    tables = [manifest.with_suffix(".parquet") for manifest in shards]
-    test_ids, dev_ids = _ids(split.with_name("test.parquet")), _ids(split.with_name("dev.parquet"))
-    documents = [(row["id"], window_hashes(row["text"], window)) for row in _rows(tables) if row["id"] in test_ids]
-    if len(documents) != len(test_ids):
-        raise TsumugiError(f"{split}: names {len(test_ids)} test documents, the shards hold {len(documents)} of them")
+    measured = frozenset(
+        heapq.nsmallest(DOCUMENTS, (row["id"] for row in read_rows(corpus.split_path("test"), ["id"])))
+    )
+    documents = [
+        (row["id"], window_hashes(row["text"], window)) for row in _rows(corpus, "test") if row["id"] in measured
+    ]
     windows = Windows(np.concatenate([hashes for _, hashes in documents]))
     train_characters = 0
-    for row in _rows(tables):
-        if row["id"] not in test_ids and row["id"] not in dev_ids:
-            train_characters += len(row["text"])
-            windows.mark(window_hashes(row["text"], window))
+    for row in _rows(corpus, "train"):
+        train_characters += len(row["text"])
+        windows.mark(window_hashes(row["text"], window))
     shares = [_share(windows, hashes) for _, hashes in documents]
     sizes = [len(hashes) for _, hashes in documents]
     path = output.with_suffix(".parquet")
@@ -105,7 +101,7 @@ def measure_overlap(spec: Mapping[str, Any], split: Path, shards: Sequence[Path]
         output,
         kind="measure_overlap",
         spec=spec,
-        inputs=[split, *shards],
+        inputs=corpus.manifests(),
         outputs=[path],
         results={
             "window": window,
@@ -124,10 +120,7 @@ def _share(windows: Windows, hashes: np.ndarray) -> float:
     return float(windows.found[np.searchsorted(windows.hashes, hashes)].mean()) if len(hashes) else 0.0
 
 
-def _ids(path: Path) -> frozenset[str]:
-    return frozenset(row["id"] for row in read_rows(path, ["id"]))
-
-
-def _rows(tables: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    for table in tables:
-        yield from read_rows(table, ["id", "text"])
+def _rows(corpus: CleanCorpus, split: str) -> Iterator[dict[str, Any]]:
+    for shard in corpus.shards():
+        for rows, splits in corpus.batches(shard, ["id", "text"]):
+            yield from rows.filter(pa.array(splits == SPLITS.index(split))).to_pylist()

@@ -1,17 +1,20 @@
 """One pass over the raw files, into shards."""
 
 import contextlib
-import resource
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tsumugi.atomic import atomic_directory
 from tsumugi.corpus.counts import StepCounts
-from tsumugi.corpus.document import SHARD_SCHEMA, shard_of
+from tsumugi.corpus.document import SHARD_SCHEMA, Document, shard_of
 from tsumugi.corpus.fetch import recorded_files
-from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.open_files import allow_open_files
+from tsumugi.corpus.readers import READERS, Rejected
+from tsumugi.corpus.readers.rejected import OVERSIZED, SAMPLE_BYTES
+from tsumugi.corpus.rejects import REJECTED_SCHEMA, Rejects
 from tsumugi.corpus.tables import open_writer
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
@@ -25,33 +28,47 @@ def shard_name(shard: int) -> str:
     return f"{shard:05d}"
 
 
-def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, output: Path) -> Manifest:
+def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, rejected: Path, output: Path) -> Manifest:
     """Read every raw byte once, write ``num_shards`` Parquet files into ``folder``, then the manifest ``output``.
 
     A document goes to the shard that its id names: shards are alike in size, and no document moves for others.
 
     Args:
-        spec: ``reader``, ``num_shards``, and the reader's own settings (``format``, ``columns``).
+        spec: ``reader``, ``num_shards``, ``bad_records``, ``max_document_bytes``, ``oversized``, and the reader's own
+            settings (``format``, ``columns``).
         raw: the manifest of ``fetch_corpus``.
         folder: appears when all shards are whole; what was there before is replaced.
+        rejected: table of the records that are no documents, and of the documents that are too large, to write.
 
     Raises:
-        TsumugiError: the raw files hold no document, or a reader fails.
+        TsumugiError: the raw files hold no document, more malformed records than allowed, or a reader fails.
     """
     started = time.time()
     num_shards = spec["num_shards"]
     files = recorded_files(raw)
     names = [f"{shard_name(shard)}.parquet" for shard in range(num_shards)]
-    _allow_open_files(num_shards + 64)
+    allow_open_files(num_shards + 64)
     counts = StepCounts()
-    with atomic_directory(folder) as temporary, contextlib.ExitStack() as stack:
+    counts.declare("read")
+    with contextlib.ExitStack() as stack:
+        table = stack.enter_context(open_writer(rejected, REJECTED_SCHEMA))
+        temporary = stack.enter_context(atomic_directory(folder))
         row_group = min(LARGEST_ROW_GROUP, BUFFER_BYTES // num_shards)
         writers = [stack.enter_context(open_writer(temporary / name, SHARD_SCHEMA, row_group)) for name in names]
-        for document in READERS[spec["reader"]].read(files, spec):
+        rejects = Rejects(table, spec["bad_records"])
+        documents_cut = 0
+        for item in READERS[spec["reader"]].read(files, spec):
+            document = fitting(item, spec["max_document_bytes"], cut=spec["oversized"] == "cut")
+            if isinstance(document, Rejected):
+                rejects.add(document)
+                continue
+            documents_cut += document is not item
             row = document.row()
             writers[shard_of(row["id"], num_shards)].write(row, size=3 * len(document.text) + 256)
             counts.add("read", document.text)
-        if not counts.steps:
+        documents = counts.steps["read"].documents
+        rejects.check(documents)
+        if not documents:
             read = ", ".join(file.path for file in files)
             raise TsumugiError(f"{read}: no document was found in these files; check reader and format")
     return write_manifest(
@@ -59,14 +76,23 @@ def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, output: Path)
         kind="shard_corpus",
         spec=spec,
         inputs=[raw],
+        outputs=[rejected],
         temporary=[folder / name for name in names],
-        results=counts.results(),
+        results=counts.results() | {"rejected": dict(sorted(rejects.counts.items())), "documents_cut": documents_cut},
         started=started,
     )
 
 
-def _allow_open_files(wanted: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+def fitting(item: Document | Rejected, max_bytes: int, *, cut: bool) -> Document | Rejected:
+    """The same, but for a document that is too large: cut at a character, or rejected."""
+    if isinstance(item, Rejected) or 4 * len(item.text) <= max_bytes:
+        return item
+    data = item.text.encode()
+    if len(data) <= max_bytes:
+        return item
+    if cut:
+        text = data[:max_bytes].decode(errors="ignore")
+        return replace(item, text=text, meta={**item.meta, "cut": True})
+    place = f"{item.source}:{item.meta['line']}" if "line" in item.meta else item.source
+    found = f"a document of {len(data):,} bytes or more, max_document_bytes is {max_bytes:,}"
+    return Rejected(place, found, item.text[:SAMPLE_BYTES], OVERSIZED)

@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 
 from tsumugi.corpus.families import family_indices
+from tsumugi.corpus.livedoor_split import thesis_sides
 from tsumugi.corpus.tables import open_writer, read_rows
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
 SPLITS = ("train", "dev", "test")
-SPLIT_SCHEMA = pa.schema([("id", pa.string()), ("family", pa.string())])
+SPLIT_SCHEMA = pa.schema([("id", pa.string()), ("family", pa.string()), ("shard", pa.string())])
 
 
 def side_of(family: str, seed: int, ratios: Sequence[int]) -> str:
@@ -33,10 +34,10 @@ def side_of(family: str, seed: int, ratios: Sequence[int]) -> str:
 
 
 def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) -> Manifest:
-    """Write ``train.parquet``, ``dev.parquet`` and ``test.parquet`` (id, family) beside the manifest ``output``.
+    """Write ``train.parquet``, ``dev.parquet`` and ``test.parquet`` (id, family, shard) beside the manifest ``output``.
 
     Args:
-        spec: ``split``: ``ratios``, ``seed``, ``group_by``.
+        spec: ``split``: ``method``, ``ratios``, ``seed``, ``group_by``.
         shards: the manifests of ``clean_shard``; each has its shard beside it.
 
     Raises:
@@ -51,9 +52,8 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
         writers = {
             name: stack.enter_context(open_writer(path, SPLIT_SCHEMA)) for name, path in zip(SPLITS, paths, strict=True)
         }
-        for identifier, family in _families(tables, split["group_by"]):
-            side = side_of(family, split["seed"], split["ratios"])
-            writers[side].write({"id": identifier, "family": family})
+        for identifier, family, side, shard in _sides(tables, split):
+            writers[side].write({"id": identifier, "family": family, "shard": shard})
             documents[side] += 1
             if split["group_by"] is not None:  # else every document is a family: nothing to hold in memory
                 families[family] += 1
@@ -80,18 +80,25 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
     )
 
 
-def _families(tables: Sequence[Path], group_by: str | None) -> Iterator[tuple[str, str]]:
-    """(id, name of the family) of every document."""
-    if group_by in {"category", "source"}:
-        yield from ((row["id"], row[group_by]) for table in tables for row in read_rows(table, ["id", group_by]))
+def _sides(tables: Sequence[Path], split: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """(id, name of the family, split, shard) of every document; the documents of a shard one after the other."""
+    if split["method"] == "thesis":
+        yield from ((identifier, identifier, side, shard) for identifier, side, shard in thesis_sides(tables))
         return
-    identifiers = (row["id"] for table in tables for row in read_rows(table, ["id"]))
-    if group_by is None:
-        yield from ((identifier, identifier) for identifier in identifiers)
+    for identifier, family, shard in _families(tables, split["group_by"]):
+        yield identifier, family, side_of(family, split["seed"], split["ratios"]), shard
+
+
+def _families(tables: Sequence[Path], group_by: str | None) -> Iterator[tuple[str, str, str]]:
+    """(id, name of the family, shard) of every document."""
+    if group_by != "shared_text":
+        column = group_by or "id"  # by itself every document is a family
+        columns = list({"id": None, column: None})
+        yield from ((row["id"], row[column], table.stem) for table in tables for row in read_rows(table, columns))
         return
-    ids = list(identifiers)
+    ids = [(row["id"], table.stem) for table in tables for row in read_rows(table, ["id"])]
     family = family_indices(row["text"] for table in tables for row in read_rows(table, ["text"]))
-    smallest = ids.copy()  # a family is named after its smallest id, whatever the order of the shards
+    smallest = [identifier for identifier, _ in ids]  # a family is named after it, whatever the order of the shards
     for index in np.flatnonzero(family != np.arange(len(ids))).tolist():
-        smallest[family[index]] = min(smallest[family[index]], ids[index])
-    yield from ((identifier, smallest[family[index]]) for index, identifier in enumerate(ids))
+        smallest[family[index]] = min(smallest[family[index]], ids[index][0])
+    yield from ((identifier, smallest[family[index]], shard) for index, (identifier, shard) in enumerate(ids))

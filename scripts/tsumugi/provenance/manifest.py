@@ -33,6 +33,7 @@ PACKAGES = (
     "safetensors",
     "numpy",
     "pyarrow",
+    "py3langid",
     "snakemake",
 )
 

@@ -12,8 +12,11 @@ from tsumugi.reporting.tables import Column, Table
 MANY = 18  # rows of a table on the page; the rest is in the CSV
 HEADINGS = {
     "steps": "left after the step",
+    "rejected": "records rejected as",
     "dropped": "documents dropped by",
+    "samples": "some of them",
     "split": "documents of the split",
+    "leaks": "documents not trained on: like a test document",
     "categories": "documents by category",
     "lengths": "documents by characters",
 }
@@ -96,9 +99,13 @@ def _raw_files(manifest: Mapping[str, Any]) -> Table:
 
 def _for_the_page(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Without raw files and overlap, which are shown apart; categories by size; lengths as ranges."""
-    shown = {key: value for key, value in figures.items() if key not in ("files", "lengths", "overlap", "split")}
+    shown = {
+        key: value for key, value in figures.items() if key not in ("files", "lengths", "overlap", "split", "leaks")
+    }
     if isinstance(split := figures.get("split"), Mapping):
         shown["split"] = split.get("documents", split)
+    if isinstance(leaks := figures.get("leaks"), Mapping):
+        shown["leaks"] = leaks.get("documents", leaks)
     if isinstance(categories := figures.get("categories"), Mapping):
         shown["categories"] = dict(sorted(categories.items(), key=lambda item: (-item[1], item[0])))
     if isinstance(lengths := figures.get("lengths"), Mapping):

@@ -83,7 +83,9 @@ def _stage(settings: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str,
         "tokens predicted (those with a loss)": write_value(results.get("tokens_predicted"), COUNT),
     }
     if settings["task"] is None:
-        found["context"] = f"{recipe['context']} tokens"
+        lost = results.get("lost_to_packing")
+        packed = "" if lost is None else f", packed: {100 * lost:.3f} % of the corpora's tokens are in no example"
+        found["context"] = f"{recipe['context']} tokens{packed}"
         found["corpora"] = ", ".join(f"{name} × {weight:g}" for name, weight in (settings["corpora"] or {}).items())
     return found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from tsumugi.tokenization.clean_corpus import CleanCorpus
+from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.special_tokens import BYTES
 from tsumugi.tokenization.world import WorldTokenizer

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.atomic import atomic_path
+from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.corpus.tables import FORMAT
 from tsumugi.errors import TsumugiError
-from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import encode_prompt, encode_text
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tsumugi.tokenization.clean_corpus import SPLITS, CleanCorpus
+from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 
 MAX_CHARACTERS = 1000  # a longer line is cut: SentencePiece would skip a line of more than 4,192 bytes
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from tsumugi.tokenization.clean_corpus import CleanCorpus
+from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 
@@ -25,6 +25,7 @@ def encode_shard(
     """
     kinds = ("documents", "tokens", "bytes", "characters", "unknown")
     counts = {split: dict.fromkeys(kinds, 0) for split in ENCODED_SPLITS}
+    unknown = tokenizer.unk_token_id  # Transformers looks it up anew each time
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(IndexedDatasetWriter(folder / split / shard, len(tokenizer)))
@@ -37,5 +38,5 @@ def encode_shard(
             count["tokens"] += sum(map(len, sequences))
             count["bytes"] += len(text.encode())
             count["characters"] += len(text)
-            count["unknown"] += sum(sequence.count(tokenizer.unk_token_id) for sequence in sequences)
+            count["unknown"] += sum(sequence.count(unknown) for sequence in sequences)
     return counts

@@ -229,6 +229,8 @@ def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int]) ->
         engine = "DDP" if stage == 0 else f"ZeRO stage {stage}"
         types = "+".join(sorted(set(precisions)))
         print(f"{world.size} process(es), {engine}, {types}\n{plan.table()}", flush=True)
+        if (lost := opened.objective.lost_to_packing) is not None:
+            print(f"packed to {recipe['context']} tokens: {lost:.3%} of the corpora are in no example", flush=True)
     return Trainer(
         world=world,
         module=opened.model,
@@ -308,6 +310,7 @@ def _results(trainer: Trainer, counts: tuple[int, int]) -> dict[str, Any]:
         "steps": progress["step"],
         "tokens_seen": progress["tokens"],
         "tokens_predicted": progress["predicted"],
+        "lost_to_packing": trainer.objective.lost_to_packing,
         "epochs": progress["step"] * trainer.recipe["global_batch"] / trainer.sampler.epoch_length,
         "train_seconds": round(progress["seconds"], 3),
         "dev_loss_first": measured[0]["dev_loss"] if measured else None,

@@ -1,4 +1,4 @@
-"""A corpus as windows of equal length over its token files, read one by one: memory does not grow with the corpus."""
+"""A corpus as windows of equal length over its token files, read when asked for: memory does not grow with it."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,33 +13,50 @@ from tsumugi.tokenization.indexed_dataset import IndexedDataset
 
 
 class Windows:
-    """Windows of ``length`` tokens and the token that follows. What is left at the end of a file is not used.
+    """Windows of ``length`` tokens and the token that follows, over the files as one stream: documents are packed.
 
-    A window with an id that is not below ``vocab_size`` is refused when it is read.
+    A document goes on in the next window, in the next file too; its end mark is its boundary. Only what is left at the
+    end of the last file is not used. A window with an id that is not below ``vocab_size`` is refused when it is read.
     """
 
     def __init__(self, prefixes: Iterable[Path], length: int, vocab_size: int) -> None:
         self.length = length
         self.files = [IndexedDataset(prefix, vocab_size) for prefix in prefixes]
-        self.ends = list(accumulate(max(0, len(file.tokens) - 1) // length for file in self.files))
+        self.ends = list(accumulate(len(file.tokens) for file in self.files))
 
     def __len__(self) -> int:
+        return max(0, self.tokens - 1) // self.length
+
+    @property
+    def tokens(self) -> int:
+        """How many there are in the files."""
         return self.ends[-1] if self.ends else 0
+
+    @property
+    def lost(self) -> int:
+        """How many tokens are in no window."""
+        return self.tokens - len(self) * self.length - (len(self) > 0)
 
     def __getitem__(self, index: int) -> np.ndarray:
         """(length + 1,) int64."""
-        file = bisect_right(self.ends, index)
-        start = (index - (self.ends[file - 1] if file else 0)) * self.length
-        return self.files[file].stretch(start, start + self.length + 1).astype(np.int64)
+        start, end = index * self.length, (index + 1) * self.length + 1
+        pieces = []
+        for file in range(bisect_right(self.ends, start), len(self.files)):
+            begin = self.ends[file] - len(self.files[file].tokens)
+            pieces.append(self.files[file].stretch(max(start, begin) - begin, min(end, self.ends[file]) - begin))
+            if self.ends[file] >= end:
+                break
+        return np.concatenate(pieces).astype(np.int64)
 
 
 def open_corpora(
-    weights: Mapping[str, float], manifests: Sequence[Path], length: int, vocab_size: int
+    weights: Mapping[str, float], manifests: Sequence[Path], length: int, vocab_size: int, *, train_on_dev: bool
 ) -> tuple[list[Windows], list[Windows]]:
     """Train and dev windows of each corpus in ``weights``.
 
     ``manifests`` are those of ``encode_shard``, results/tokens/{corpus}/{tokenizer}/{shard}.json; the token files lie
-    beside them under {split}/{shard}. A dev split may be empty, a train split may not.
+    beside them under {split}/{shard}. A dev split may be empty, a train split may not. With ``train_on_dev`` the dev
+    documents stand behind the train documents, too.
     """
     of_corpus: dict[str, list[Path]] = {corpus: [] for corpus in weights}
     for manifest in manifests:
@@ -49,9 +66,10 @@ def open_corpora(
         of_corpus[corpus].append(manifest)
     train, dev = [], []
     for corpus, paths in of_corpus.items():
-        shards = [(path.parent, path.stem) for path in sorted(paths)]
-        train.append(Windows((folder / "train" / shard for folder, shard in shards), length, vocab_size))
-        dev.append(Windows((folder / "dev" / shard for folder, shard in shards), length, vocab_size))
+        files = {split: [path.parent / split / path.stem for path in sorted(paths)] for split in ("train", "dev")}
+        trained_on = files["train"] + (files["dev"] if train_on_dev else [])
+        train.append(Windows(trained_on, length, vocab_size))
+        dev.append(Windows(files["dev"], length, vocab_size))
         if not len(train[-1]):
             raise TsumugiError(
                 f"{paths[0].parent if paths else corpus}: the train split of {corpus} holds fewer than {length + 1} "

@@ -2,7 +2,8 @@
 
 import re
 
-JAPANESE = re.compile(r"[\u3040-\u309f\u30a0-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f々〆]")
+from tsumugi.corpus.characters import count_characters
+
 _WIDE = r"\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef"
 _SPACE_BETWEEN_WIDE = re.compile(rf"(?<=[{_WIDE}])\s+(?=[{_WIDE}])")
 _SPACES = re.compile(r"\s+")
@@ -11,8 +12,8 @@ UNTRANSLATED_BELOW = 0.1
 
 def japanese_share(text: str) -> float:
     """Share of kana and kanji among the characters that are no white space; 0 for an empty text."""
-    visible = len("".join(text.split()))
-    return len(JAPANESE.findall(text)) / visible if visible else 0.0
+    (counts,) = count_characters([text])
+    return counts.japanese / counts.visible if counts.visible else 0.0
 
 
 def is_untranslated(paragraph: str) -> bool:

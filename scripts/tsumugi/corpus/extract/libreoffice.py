@@ -1,12 +1,11 @@
 """LibreOffice help pages: the prose of ``div#DisplayArea``, without navigation, code and untranslated paragraphs."""
 
-from dataclasses import dataclass
-
 from lxml import html
 from lxml.etree import ParserError
 from lxml.html import HtmlElement
 
 from tsumugi.corpus.extract.japanese import fill, is_untranslated
+from tsumugi.corpus.extract.page import Page, lines_of
 
 SKIPPED_TAGS = {"script", "style", "pre", "code", "svg", "button", "input", "meta", "noscript"}
 # "relatedtopics": links to other pages. "howtoget": the menu path, repeated on hundreds of pages. "bug": debugging.
@@ -19,15 +18,7 @@ BLOCKS = {"p", "h1", "h2", "h3", "h4", "h5", "h6", "dt"}
 HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 
 
-@dataclass(frozen=True)
-class HelpPage:
-    """Title and body; the body is a paragraph a line."""
-
-    title: str
-    text: str
-
-
-def extract_help_page(data: bytes) -> HelpPage | None:
+def extract_help_page(data: bytes) -> Page | None:
     """The page's title and prose; None if it has no text of its own."""
     try:
         page = html.document_fromstring(data, parser=html.HTMLParser(encoding="utf-8"))
@@ -39,10 +30,10 @@ def extract_help_page(data: bytes) -> HelpPage | None:
         return None
     blocks: list[tuple[bool, str]] = []
     _collect(area, blocks)
-    lines = _drop_empty_sections(blocks)
+    lines = lines_of(blocks)
     while lines and lines[0] == title:  # the page opens by repeating its title
         lines.pop(0)
-    return HelpPage(title, "\n".join(lines)) if lines else None
+    return Page(title, "\n".join(lines)) if lines else None
 
 
 def _collect(element: HtmlElement, blocks: list[tuple[bool, str]]) -> None:
@@ -66,19 +57,3 @@ def _shown_text(element: HtmlElement) -> str:
         skipped = not isinstance(child.tag, str) or SKIPPED_CLASSES.intersection((child.get("class") or "").split())
         pieces += [" " if child.tag == "br" else "" if skipped else _shown_text(child), child.tail or ""]
     return "".join(pieces)
-
-
-def _drop_empty_sections(blocks: list[tuple[bool, str]]) -> list[str]:
-    """Leave out a heading that is followed by no text before the next heading, and a line that repeats the last one."""
-    lines: list[str] = []
-    heading: str | None = None
-    for is_heading, text in blocks:
-        if is_heading:
-            heading = text
-            continue
-        if heading is not None:
-            lines.append(heading)
-            heading = None
-        if not lines or lines[-1] != text:
-            lines.append(text)
-    return lines

@@ -1,28 +1,21 @@
 """Manual pages: title from the NAME section, prose from the rest, without macros, code and untranslated paragraphs."""
 
 import re
-from dataclasses import dataclass
 
 from tsumugi.corpus.extract.man_macros import ManPage
 from tsumugi.corpus.extract.mdoc_macros import MdocPage
+from tsumugi.corpus.extract.page import Page
 
 _LINK = re.compile(r"^\.so\s", re.MULTILINE)
 _MDOC = re.compile(r"^\.\s*Sh\s", re.MULTILINE)
 _DASH = re.compile(r"\s+[-–—―]+\s*|\s*[-–—―]+\s+")
 
 
-@dataclass(frozen=True)
-class ManualPage:
-    """``title`` is ``name - description``; the body is a paragraph a line."""
+def extract_manual_page(data: bytes, file_name: str) -> Page | None:
+    """Title (``name - description``) and prose of a roff source; None for a link to another page and one without prose.
 
-    title: str
-    text: str
-
-
-def extract_manual_page(data: bytes, file_name: str) -> ManualPage | None:
-    """Title and prose of a roff source; None for a link to another page (``.so``) and for a page without prose.
-
-    ``file_name`` (``ls.1.gz``) gives the title where the NAME section says nothing.
+    A link is a page of the one line ``.so``. ``file_name`` (``ls.1.gz``) gives the title where the NAME section says
+    nothing.
 
     Raises:
         UnicodeDecodeError: the source is not UTF-8.
@@ -34,7 +27,7 @@ def extract_manual_page(data: bytes, file_name: str) -> ManualPage | None:
     name, text = page.read().finish()
     if not text:
         return None
-    return ManualPage(_title(name, file_name), text)
+    return Page(_title(name, file_name), text)
 
 
 def _title(name: str, file_name: str) -> str:

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
-from tsumugi.corpus.extract.japanese import JAPANESE, fill, is_untranslated
+from tsumugi.corpus.characters import count_characters
+from tsumugi.corpus.extract.japanese import fill, is_untranslated
 
 NAME_SECTIONS = {"名前", "名称", "NAME", "名"}
 # Not prose of the page itself: calls, links, people, and what the project says on each of its pages.
@@ -122,7 +123,9 @@ class PageBuilder:
 
     def _flush_terms(self) -> None:
         self.end_paragraph()
-        kept = [term for term in self._terms if len(JAPANESE.findall(term)) >= 10]  # a sentence that stands as a term
+        kept = [
+            term for term in self._terms if count_characters([term])[0].japanese >= 10
+        ]  # a sentence that stands as a term
         self.sections[-1].lines += kept
         self._terms = []
 

@@ -1,149 +1,146 @@
 """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
 
+import codecs
 import csv
-import glob
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tsumugi.corpus.document import Document
+from tsumugi.corpus.readers.json_lines import json_lines, line_limit
 from tsumugi.corpus.readers.raw_file import RawFile
+from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected, sample
+from tsumugi.corpus.streams import lines, open_stream
 from tsumugi.corpus.tables import read_batches
 from tsumugi.errors import TsumugiError
 
 Columns = Mapping[str, str | None]
-Record = tuple[int, Mapping[str, Any]]  # line (or row) number from 1, fields
-LARGEST_FIELD = 2**30
+Record = tuple[int, Mapping[str, Any] | Rejected]  # line (or row) number from 1, fields
+BOM = codecs.BOM_UTF8
+CONVERT = "convert the file, for example with iconv -t UTF-8"
+LARGEST_CHARACTER = 4  # bytes
 
 
-def find_local_files(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
-    """Expand the paths and patterns of ``files``, each file once, in the order of the patterns and then of the names.
-
-    Raises:
-        TsumugiError: a pattern matches no file.
-    """
-    found: dict[str, RawFile] = {}
-    for pattern in spec["files"]:
-        paths = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
-        if not paths:
-            raise TsumugiError(
-                f"corpora.{corpus}.files: {pattern!r} matches no file; paths are meant from the working "
-                f"folder, {Path.cwd()}"
-            )
-        for path in paths:
-            found.setdefault(path, RawFile(path, Path(path).name, None, spec.get("licence") or "unknown"))
-    return list(found.values())
-
-
-def read_local_files(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document]:
+def read_local_files(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
     """The documents of every file, in order.
 
     Raises:
-        TsumugiError: malformed JSON, a missing column, invalid UTF-8: with file and line.
+        TsumugiError: a file that is not of its format from some line on, or not UTF-8.
     """
     records = FORMATS[spec["format"]]
-    columns: Columns = spec["columns"]
     for file in files:
-        for number, record in records(file.path, columns):
-            yield _document(file, number, record, columns)
+        for number, record in records(file.path, spec):
+            yield record if isinstance(record, Rejected) else document_of(file, number, record, spec["columns"])
 
 
-def _document(file: RawFile, number: int, record: Mapping[str, Any], columns: Columns) -> Document:
+def document_of(file: RawFile, number: int, record: Mapping[str, Any], columns: Columns) -> Document | Rejected:
+    """The document in a record, whose fields ``columns`` names; ``number`` is its line or row."""
     fields = {}
+    place = f"{file.path}:{number}"
     for part in ("text", "title", "category"):
         column = columns.get(part)
         if column is None:
             fields[part] = ""
             continue
         if column not in record:
-            raise TsumugiError(
-                f"{file.path}:{number}: no field {column!r} (found: {', '.join(map(str, record)) or 'none'}); "
-                f"set columns.{part} to the right name" + ("" if part == "text" else ", or to null if there is none")
-            )
+            found = f"no field {column!r} (found: {', '.join(map(str, record)) or 'none'})"
+            advice = "" if part == "text" else ", or to null if there is none"
+            return Rejected(place, f"{found}; set columns.{part} to the right name{advice}", str(dict(record))[:200])
         value = record[column]
         if value is not None and not isinstance(value, str):
-            raise TsumugiError(
-                f"{file.path}:{number}: the field {column!r} holds {type(value).__name__}, not text; "
-                f"set columns.{part} to a field of text"
-            )
+            found = f"the field {column!r} holds {type(value).__name__}, not text"
+            return Rejected(place, f"{found}; set columns.{part} to a field of text", str(dict(record))[:200])
         fields[part] = value or ""
     try:
         "".join(fields.values()).encode()
     except UnicodeEncodeError as error:
-        raise TsumugiError(f"{file.path}:{number}: not valid Unicode text ({error.reason})") from None
+        return Rejected(place, f"not valid Unicode text ({error.reason})", ascii(fields["text"])[:200])
     return Document(**fields, source=file.path, licence=file.licence, meta={"line": number})
 
 
-def _jsonl(path: str, columns: Columns) -> Iterator[Record]:
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise TsumugiError(
-                f"{path}:{number}: malformed JSON ({error}); format: jsonl wants one object a line"
-            ) from None
-        if not isinstance(record, dict):
-            raise TsumugiError(
-                f"{path}:{number}: found a JSON {type(record).__name__}; format: jsonl wants an object a line"
-            )
-        yield number, record
+def _jsonl(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
+    yield from json_lines(path, spec["max_document_bytes"])
 
 
-def _separated(delimiter: str) -> Callable[[str, Columns], Iterator[Record]]:
-    def records(path: str, columns: Columns) -> Iterator[Record]:
-        csv.field_size_limit(LARGEST_FIELD)
-        reader = csv.DictReader((line for _, line in _lines(path)), delimiter=delimiter, strict=True)
+def _separated(delimiter: str) -> Callable[[str, Mapping[str, Any]], Iterator[Record]]:
+    def records(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
+        limit = line_limit(spec["max_document_bytes"])
+        csv.field_size_limit(limit)
+        reader = csv.DictReader(_text_lines(path, limit), delimiter=delimiter, strict=True)
         try:
             for record in reader:
+                number = reader.reader.line_num
                 if None in record or None in record.values():
-                    raise TsumugiError(
-                        f"{path}:{reader.reader.line_num}: the number of fields is not that of the header "
-                        f"({len(reader.fieldnames or ())}); quote fields that hold the separator or a line break"
-                    )
-                yield reader.reader.line_num, record
+                    header = f"the number of fields is not that of the header ({len(reader.fieldnames or ())})"
+                    advice = "quote fields that hold the separator or a line break"
+                    yield number, Rejected(f"{path}:{number}", f"{header}; {advice}", str(record)[:200])
+                else:
+                    yield number, record
         except csv.Error as error:
             raise TsumugiError(f"{path}:{reader.reader.line_num}: malformed line ({error})") from None
 
     return records
 
 
-def _parquet(path: str, columns: Columns) -> Iterator[Record]:
+def _parquet(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     number = 0
-    wanted = sorted({name for name in columns.values() if name is not None})
+    wanted = sorted({name for name in spec["columns"].values() if name is not None})
     for batch in read_batches(path, wanted, advice="replace the file, or correct files, format and columns"):
         for record in batch.to_pylist():
             number += 1
             yield number, record
 
 
-def _text(path: str, columns: Columns) -> Iterator[Record]:
-    title, _, text = "".join(line for _, line in _lines(path)).partition("\n")
-    if not columns.get("title"):
-        title, text = "", f"{title}\n{text}"
-    fields = {"text": text.strip("\n"), "title": title.strip(), "category": Path(path).parent.name}
+def _text(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
+    columns = spec["columns"]
+    titled = bool(columns.get("title"))
+    title, text, is_cut = _title_and_text(path, spec["max_document_bytes"] + LARGEST_CHARACTER, titled=titled)
+    if titled and is_cut and not text:
+        detail = f"a first line of more than {len(title):,} bytes, which would be the title; set columns.title to null"
+        yield 1, Rejected(f"{path}:1", detail, sample(title), OVERSIZED)
+        return
+    try:
+        decoded, _ = codecs.utf_8_decode(title + text, "strict", not is_cut)
+    except UnicodeDecodeError as error:
+        line = 1 + (title + text).count(b"\n", 0, error.start)
+        yield 1, Rejected(f"{path}:{line}", f"not UTF-8 ({error.reason}); {CONVERT}", sample(text))
+        return
+    head, _, body = decoded.partition("\n") if titled else ("", "", decoded)
+    # Of a text that was cut no blank line is taken off: it would look like one that just fits.
+    fields = {"text": body if is_cut else body.strip("\n"), "title": head.strip(), "category": Path(path).parent.name}
     yield 1, {columns[part]: value for part, value in fields.items() if columns.get(part)}
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines with their ends, decoded one by one so that an error can name its line."""
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    raise TsumugiError(
-                        f"{path}:{number}: not UTF-8 at byte {error.start} of the line ({error.reason}); "
-                        "convert the file, for example with iconv -t UTF-8"
-                    ) from None
-    except OSError as error:
-        raise TsumugiError(f"{path}: cannot be read ({error.strerror})") from None
+def _title_and_text(path: str, limit: int, *, titled: bool) -> tuple[bytes, bytes, bool]:
+    """The first line with its end, the rest as far as ``limit``, and whether the file goes on behind it."""
+    data, start = b"", 0
+    with open_stream(path) as stream:
+        while len(data) - start <= limit and (block := stream.read()):
+            data = (data + block).removeprefix(BOM) if not data else data + block
+            start = data.find(b"\n") + 1 if titled else 0
+    is_cut = len(data) - start > limit
+    if titled and is_cut and not start:
+        return data[:limit], b"", True
+    return data[:start], data[start : start + limit], is_cut
 
 
-FORMATS: dict[str, Callable[[str, Columns], Iterator[Record]]] = {
+def _text_lines(path: str, limit: int) -> Iterator[str]:
+    """The lines with their ends, decoded one by one so that an error can name its line."""
+    for number, data, length in lines(path, limit):
+        if length > limit:
+            raise TsumugiError(
+                f"{path}:{number}: a line of {length:,} bytes, more than {limit:,}; raise max_document_bytes if it is "
+                "one document"
+            )
+        try:
+            yield (data.removeprefix(BOM) if number == 1 else data).decode() + "\n"
+        except UnicodeDecodeError as error:
+            raise TsumugiError(
+                f"{path}:{number}: not UTF-8 at byte {error.start} of the line ({error.reason}); {CONVERT}"
+            ) from None
+
+
+FORMATS: dict[str, Callable[[str, Mapping[str, Any]], Iterator[Record]]] = {
     "jsonl": _jsonl,
     "csv": _separated(","),
     "tsv": _separated("\t"),

@@ -46,6 +46,7 @@ class Objective(ABC):
     Attributes:
         sizes, weights: training examples of each corpus, and how often an epoch passes through it.
         dev_size: examples of the dev split; 0 where it is empty.
+        lost_to_packing: share of the training tokens that no example holds; None where examples are documents.
         dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
         vocab_size: every id of the data has to be below it: what both the tokenizer and the model know.
     """
@@ -53,6 +54,7 @@ class Objective(ABC):
     sizes: list[int]
     weights: list[float]
     dev_size: int
+    lost_to_packing: float | None = None
     dev_bytes_per_token: float | None = None
 
     def __init__(

@@ -23,11 +23,14 @@ class SupervisedFinetuning(Objective):
             raise TsumugiError(
                 f"{manifest.parent / 'train'}.bin: there are no pairs to train on; look at the corpus' split, filters"
             )
-        self.sizes, self.weights, self.dev_size = [len(self.train) // 2], [1.0], len(self.dev) // 2
+        self.train_size, self.dev_size = len(self.train) // 2, len(self.dev) // 2
+        self.sizes, self.weights = [self.train_size + (self.dev_size if spec["train_on_dev"] else 0)], [1.0]
 
     def example(self, draw: Draw) -> Example:
-        """One pair."""
-        return self._pair(self.train, draw.index)
+        """One pair; behind those of the train split those of the dev split, where a run trains on them too."""
+        if draw.index < self.train_size:
+            return self._pair(self.train, draw.index)
+        return self._pair(self.dev, draw.index - self.train_size)
 
     def dev_example(self, index: int) -> Example:
         """One pair."""

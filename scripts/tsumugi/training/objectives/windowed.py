@@ -19,10 +19,13 @@ class WindowedObjective(Objective):
 
     def open_windows(self, spec: Mapping[str, Any], data: Sequence[Path], length: int) -> None:
         """Find the token files of every corpus, to be read in windows of ``length`` tokens and the one that follows."""
-        self.train, self.dev = open_corpora(spec["corpora"], data, length, self.vocab_size)
+        self.train, self.dev = open_corpora(
+            spec["corpora"], data, length, self.vocab_size, train_on_dev=spec["train_on_dev"]
+        )
         self.sizes = [len(windows) for windows in self.train]
         self.weights = list(spec["corpora"].values())
         self.dev_size = sum(len(windows) for windows in self.dev)
+        self.lost_to_packing = sum(w.lost for w in self.train) / sum(w.tokens for w in self.train)
 
     def train_window(self, draw: Draw) -> np.ndarray:
         """(length + 1,) int64."""

@@ -1,0 +1,35 @@
+"""Find train and dev documents of a corpus that are nearly a test document, its own or that of another task.
+
+Beside the output appears leaks.parquet: the id of each, and of the test document that it is like. They are not trained
+on. The clean shards and splits lie below results/corpora/ of the working folder.
+
+Example:
+    python scripts/find_leaks.py --spec results/specs/find_leaks/debian-docs.json \\
+        --output results/corpora/debian-docs/split/leaks.json
+"""
+
+import argparse
+from pathlib import Path
+
+from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.corpus.leaks import find_leaks
+from tsumugi.errors import run_cli
+from tsumugi.spec_file import read_spec
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--spec", required=True, type=Path, help="corpus, leaks, tested, and num_shards of all these corpora"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="manifest to write")
+    arguments = parser.parse_args()
+    spec = read_spec(arguments.spec, "corpus", "leaks", "tested", "num_shards")
+    corpora = {name: CleanCorpus(name, shards) for name, shards in spec["num_shards"].items()}
+    tested = [corpora[name] for name in spec["tested"]]
+    results = find_leaks(spec, corpora[spec["corpus"]], tested, arguments.output)["results"]
+    print("{train:,} train and {dev:,} dev documents are like a test document".format(**results["documents"]))
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,132 @@
+"""Near duplicates over all shards: candidates by MinHash bands, decided by exact Jaccard similarity.
+
+Texts that have a band in common make a group; what is in no group is never read again. The groups' texts are written
+out to files, each group whole to one of them, and compared file by file, in the order of their ids: what is found
+depends neither on the number of shards nor on that of the files. Clusters are what similar pairs connect; of each the
+document with the smallest id is kept.
+
+Memory: 6 bytes for every document, ``KEYS_A_PASS`` band keys at a time, and the texts of one file, which are mapped.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from tsumugi.corpus.disjoint_sets import flatten, join_equal, mark_singletons, singletons
+from tsumugi.corpus.hashes import id_column
+from tsumugi.corpus.jaccard import join_similar, similarities
+from tsumugi.corpus.minhash import Scheme, Texts
+from tsumugi.corpus.open_files import allow_open_files
+from tsumugi.corpus.signatures import read_band, scheme_of
+from tsumugi.corpus.tables import read_batches
+
+KEYS_A_PASS = 8_000_000  # 12 bytes each are held, three times that while they are sorted
+FILE_BYTES = 64 * 2**20  # of candidates' texts, in each of the files that are compared one after the other
+MOST_FILES = 1000
+ROW = np.dtype([("id", "u8", 2), ("document", "i4"), ("size", "i4")])
+
+
+class Near(NamedTuple):
+    """Documents to drop: (n,) number over all shards, (n, 2) id, (n, 2) id that is kept, (n,) their similarity."""
+
+    documents: np.ndarray
+    ids: np.ndarray
+    kept: np.ndarray
+    similarity: np.ndarray
+
+
+def near_duplicates(
+    shards: Sequence[Path], signatures: Sequence[Path], dropped: np.ndarray, near: Mapping[str, Any], folder: Path
+) -> Iterator[Near]:
+    """Find them, some at a time.
+
+    Args:
+        shards: the normalized shards.
+        signatures: the band keys of each, from ``sign_shard``.
+        dropped: (documents,) bool over all shards: exact duplicates, which are out of it.
+        near: ``threshold`` and ``ngram``.
+        folder: where the candidates' texts may lie meanwhile.
+    """
+    scheme = scheme_of(near)
+    groups = candidate_groups(signatures, dropped, scheme)
+    for rows, texts in _write_candidates(shards, groups, folder):
+        found = _decide(rows, texts, scheme, near["threshold"])
+        if len(found.ids):
+            yield found
+
+
+def candidate_groups(signatures: Sequence[Path], dropped: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """(documents,) int32: the first document that each is joined with over all bands; -1: with none.
+
+    A band's keys are gone through once for every ``KEYS_A_PASS`` documents, each time for another residue class.
+    """
+    parent = singletons(len(dropped))
+    passes = -(-len(dropped) // KEYS_A_PASS)
+    for band in range(scheme.bands):
+        for part in range(passes):
+            keys, members = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+            start = 0
+            for batch in (batch for path in signatures for batch in read_band(path, band)):
+                mine = (batch % np.uint64(passes) == part) & ~dropped[start : start + len(batch)]
+                keys.append(batch[mine])
+                members.append((start + np.flatnonzero(mine)).astype(np.int32))
+                start += len(batch)
+            join_equal(parent, np.concatenate(keys), np.concatenate(members))
+    flatten(parent)
+    mark_singletons(parent)
+    return parent
+
+
+def _write_candidates(
+    shards: Sequence[Path], groups: np.ndarray, folder: Path
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Write the rows and texts of all groups; then yield them, file by file."""
+    candidates = int(np.count_nonzero(groups >= 0))
+    if not candidates:
+        return
+    size = sum(path.stat().st_size for path in shards) * 4  # zstd leaves about a quarter of a text
+    files = min(MOST_FILES, 1 + int(size * candidates / len(groups) / FILE_BYTES))
+    allow_open_files(2 * files + len(shards) + 64)  # the shards' tables are being written
+    with ExitStack() as stack:  # files without a name: they are gone with the process, however that ends
+        rows = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(files)]
+        texts = [stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(files)]
+        start = 0
+        for batch in (batch for path in shards for batch in read_batches(path, ["id", "text"])):
+            group = groups[start : start + batch.num_rows]
+            wanted = np.flatnonzero(group >= 0)
+            if len(wanted):
+                file_of = group[wanted] % files
+                chosen = batch.take(pa.array(wanted))
+                found = np.empty(len(wanted), ROW)
+                found["id"], found["document"] = id_column(chosen.column("id")), start + wanted
+                text = Texts.of_column(chosen.column("text"))
+                found["size"] = text.ends - text.starts
+                for row, file in enumerate(file_of.tolist()):
+                    rows[file].write(found[row].tobytes())
+                    texts[file].write(text.data[text.starts[row] : text.ends[row]].data)
+            start += batch.num_rows
+        for file_rows, file_texts in zip(rows, texts, strict=True):
+            if file_texts.tell():
+                file_texts.flush()
+                file_rows.seek(0)
+                yield np.frombuffer(file_rows.read(), ROW), np.memmap(file_texts, np.uint8, mode="r")
+
+
+def _decide(rows: np.ndarray, data: np.ndarray, scheme: Scheme, threshold: float) -> Near:
+    """The near duplicates among the candidates of one file."""
+    ends = np.cumsum(rows["size"], dtype=np.int64)
+    order = np.lexsort((rows["id"][:, 1], rows["id"][:, 0]))
+    rows, texts = rows[order], Texts((ends - rows["size"])[order], ends[order], data)
+    parent = singletons(len(rows))
+    for keys in scheme.keys_of(texts).T:
+        join_similar(texts, np.ascontiguousarray(keys), scheme.ngram, threshold, parent)
+    flatten(parent)
+    gone = np.flatnonzero(parent != np.arange(len(parent)))
+    pairs = np.stack([gone, parent[gone].astype(np.int64)], axis=1)
+    similarity = similarities(texts, pairs, scheme.ngram)
+    return Near(rows["document"][gone], rows["id"][gone], rows["id"][parent[gone]], similarity)

@@ -1,0 +1,99 @@
+"""Raw files as streams: every compression, damage, and lines that are too long."""
+
+import bz2
+import gzip
+import lzma
+import random
+import tracemalloc
+
+import pyarrow as pa
+import pytest
+from tsumugi.corpus.streams import lines, open_stream
+from tsumugi.errors import TsumugiError
+
+
+def zstd(data):
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+COMPRESS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd, "plain": bytes}
+chosen = random.Random(0)
+TEXT = "\n".join("".join(chosen.choices("あいうえおかきくけこ", k=50)) for _ in range(20_000)).encode()
+
+
+def read(path):
+    with open_stream(path) as stream:
+        return b"".join(iter(stream.read, b""))
+
+
+@pytest.mark.parametrize("name", COMPRESS)
+def test_every_compression_is_told_by_how_the_file_begins(tmp_path, name):
+    path = tmp_path / "raw"
+    path.write_bytes(COMPRESS[name](TEXT))
+    assert read(path) == TEXT
+    path.write_bytes(COMPRESS[name](TEXT[:1000]) + COMPRESS[name](TEXT[1000:]))
+    assert read(path) == TEXT, "several streams in one file, as parallel compressors write them"
+
+
+@pytest.mark.parametrize("name", [name for name in COMPRESS if name != "plain"])
+def test_a_file_that_was_cut_off_is_named_with_the_byte(tmp_path, name):
+    path = tmp_path / "raw"
+    whole = COMPRESS[name](TEXT)
+    for size in (len(whole) // 2, len(whole) - 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(TsumugiError, match=r"raw: damaged or cut off at byte [\d,]+ of the file.*fetch it again"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz"])
+def test_a_flipped_byte_is_noticed(tmp_path, name):
+    path = tmp_path / "raw"
+    whole = bytearray(COMPRESS[name](TEXT))
+    whole[len(whole) // 2] ^= 0x10
+    path.write_bytes(whole)
+    with pytest.raises(TsumugiError, match="raw: damaged"):
+        read(path)
+
+
+def test_what_unpacks_to_far_more_than_text_does_is_refused(tmp_path):
+    path = tmp_path / "bomb"
+    path.write_bytes(lzma.compress(bytes(200 * 2**20), preset=0))
+    with pytest.raises(TsumugiError, match=r"bomb: byte [\d,]+: unpacks to more than 250 times its size"):
+        read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(TsumugiError, match=r"nothing: cannot be read \(No such file"):
+        read(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n", "a\n\nb", "\n\n", "長い行です\nab\n長い行です"])
+@pytest.mark.parametrize("limit", [3, 100])
+def test_lines_are_those_of_the_text_cut_at_the_limit(tmp_path, text, limit):
+    path = tmp_path / "raw"
+    path.write_text(text)
+    expected = [line.encode() for line in text.split("\n")]
+    expected = expected[:-1] if not expected[-1] else expected
+    found = list(lines(path, limit))
+    assert [line.data for line in found] == [line[:limit] for line in expected]
+    assert [line.length for line in found] == list(map(len, expected))
+    assert [line.number for line in found] == list(range(1, len(expected) + 1))
+
+
+def test_a_line_of_a_hundred_megabytes_takes_little_memory(tmp_path):
+    path = tmp_path / "raw.gz"
+    block = random.Random(0).randbytes(2**20).replace(b"\n", b" ")
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b"before\n")
+        for _ in range(100):
+            file.write(block)
+        file.write(b"\nafter\n")
+    tracemalloc.start()
+    found = [(line.number, line.length, len(line.data)) for line in lines(path, 2**20)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == [(1, 6, 6), (2, 100 * 2**20, 2**20), (3, 5, 5)]
+    assert peak < 16 * 2**20
