@@ -128,9 +128,9 @@ def corpus(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_to_clean(Path("one"), "?.jsonl", 1, near=NEAR)
-        patch.setattr(near_duplicates, "KEYS_A_PASS", 100)
+        patch.setattr(near_duplicates, "KEYS_AT_ONCE", 100)
         patch.setattr(near_duplicates, "FILE_BYTES", 20_000)
-        patch.setattr(duplicates, "DOCUMENTS_A_PASS", 100)
+        patch.setattr(duplicates, "DOCUMENTS_AT_ONCE", 100)
         run_to_clean(Path("four"), "?.jsonl", 4, near=NEAR)
     return folder
 

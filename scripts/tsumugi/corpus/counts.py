@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 
 @dataclass(slots=True)
 class Count:
@@ -14,10 +17,20 @@ class Count:
     characters: int = 0
     bytes: int = 0
 
+    def __add__(self, other: "Count") -> "Count":
+        """Both together."""
+        return Count(self.documents + other.documents, self.characters + other.characters, self.bytes + other.bytes)
+
 
 def count_texts(texts: Sequence[str]) -> Count:
     """Those of some texts."""
     return Count(len(texts), sum(map(len, texts)), sum(map(len, map(str.encode, texts))))
+
+
+def count_column(texts: pa.Array) -> Count:
+    """The same of a string column without nulls."""
+    characters, size = pc.sum(pc.utf8_length(texts)), pc.sum(pc.binary_length(texts))
+    return Count(len(texts), characters.as_py() or 0, size.as_py() or 0)
 
 
 class StepCounts:
@@ -27,19 +40,9 @@ class StepCounts:
         self.steps: dict[str, Count] = {}
         self.dropped: Counter[str] = Counter()
 
-    def add(self, step: str, text: str) -> None:
-        """A document has come through ``step``, which was declared."""
-        count = self.steps[step]
-        count.documents += 1
-        count.characters += len(text)
-        count.bytes += len(text.encode())
-
-    def add_all(self, step: str, those: Count) -> None:
-        """Many have."""
-        count = self.steps[step]
-        count.documents += those.documents
-        count.characters += those.characters
-        count.bytes += those.bytes
+    def add(self, step: str, those: Count) -> None:
+        """Documents have come through ``step``, which was declared."""
+        self.steps[step] += those
 
     def declare(self, *steps: str) -> None:
         """Fix the order of the steps, also of those through which nothing comes."""

@@ -54,7 +54,7 @@ def clean_shard(spec: Mapping[str, Any], shard: Path, duplicates: Path, output: 
             text = kept.column("text")
             characters = pc.utf8_length(text).to_numpy(zero_copy_only=False)
             size = int(pc.sum(pc.binary_length(text)).as_py() or 0)
-            counts.add_all("duplicates", Count(kept.num_rows, int(characters.sum()), size))
+            counts.add("duplicates", Count(kept.num_rows, int(characters.sum()), size))
             lengths += np.bincount(np.searchsorted(LENGTH_EDGES, characters, "right") - 1, minlength=len(lengths))
             categories.update(values_of(kept.column("category")))
     return write_manifest(

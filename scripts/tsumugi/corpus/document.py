@@ -29,13 +29,17 @@ class Document:
     @property
     def id(self) -> str:
         """128-bit hash of source and text as they were read, in 32 hex digits: no setting moves it."""
-        return hashlib.blake2b(f"{self.source}\0{self.text}".encode(), digest_size=16).hexdigest()
+        return self._id(self.text.encode())
 
-    def row(self) -> dict[str, str]:
-        """The document as a row of ``SHARD_SCHEMA``."""
+    def _id(self, data: bytes) -> str:
+        return hashlib.blake2b(f"{self.source}\0".encode() + data, digest_size=16).hexdigest()
+
+    def row(self) -> dict[str, Any]:
+        """The document as a row of ``SHARD_SCHEMA``; the text in UTF-8, which is what Arrow stores."""
+        data = self.text.encode()
         return {
-            "id": self.id,
-            "text": self.text,
+            "id": self._id(data),
+            "text": data,
             "title": self.title,
             "category": self.category,
             "source": self.source,

@@ -1,6 +1,6 @@
 """Which documents of a corpus are dropped for another one: the same normalized text, or nearly the same.
 
-Memory: 5 bytes for every document, and what is said at ``DOCUMENTS_A_PASS`` and in :mod:`near_duplicates`.
+Memory: 5 bytes for every document, and what is said at ``DOCUMENTS_AT_ONCE`` and in :mod:`near_duplicates`.
 """
 
 import bisect
@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tsumugi.corpus.buckets import Buckets
 from tsumugi.corpus.hashes import hash_column, id_column, ids_of
 from tsumugi.corpus.near_duplicates import Near, near_duplicates
 from tsumugi.corpus.open_files import allow_open_files
@@ -22,7 +23,9 @@ from tsumugi.corpus.tables import RowWriter, count_rows, open_writer, read_batch
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, identity, read_manifest, write_manifest
 
-DOCUMENTS_A_PASS = 5_000_000  # 36 bytes each are held, three times that while they are sorted
+DOCUMENTS_AT_ONCE = 4_000_000  # 36 bytes each are held, three times that while they are sorted
+ROWS_READ = 1 << 16
+ROW = np.dtype([("hash", "u8", 2), ("id", "u8", 2), ("document", "i4")])
 ROWS_AT_ONCE = 100_000  # as Python's objects they take ten times the room
 EXACT, NEAR = "duplicate", "near_duplicate"  # reasons
 DUPLICATES_SCHEMA = pa.schema(
@@ -53,7 +56,7 @@ def find_duplicates(
     with ExitStack() as stack:
         size = min(16 * 2**20, 128 * 2**20 // len(tables))
         writers = [stack.enter_context(open_writer(path, DUPLICATES_SCHEMA, size)) for path in outputs]
-        for found in exact_duplicates(tables, ends[-1]) if dedup["exact"] else ():
+        for found in exact_duplicates(tables, ends[-1], output.parent) if dedup["exact"] else ():
             dropped[found.documents] = True
             counts[EXACT] += _write(writers, ends, found, EXACT)
         if dedup["near"] is not None:
@@ -72,22 +75,28 @@ def find_duplicates(
     )
 
 
-def exact_duplicates(tables: Iterable[Path], documents: int) -> Iterator[Near]:
+def exact_duplicates(tables: Iterable[Path], documents: int, folder: Path) -> Iterator[Near]:
     """Find them, some at a time; their similarity is 1.
 
-    Only the columns ``id`` and ``text_hash`` are read, once for every ``DOCUMENTS_A_PASS`` documents, each time for
-    another residue class of the hashes.
+    Only the columns ``id`` and ``text_hash`` are read, and sorted out by hash into files in ``folder``.
     """
-    passes = -(-documents // DOCUMENTS_A_PASS)
-    for part in range(passes):
-        rows = _read(tables, part, passes)
-        order = np.lexsort((rows.ids[:, 1], rows.ids[:, 0], rows.hashes[:, 1], rows.hashes[:, 0]))
-        hashes = rows.hashes[order]
-        first = np.ones(len(hashes), bool)
-        first[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
-        keeper = np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
-        gone, kept = order[~first], order[keeper[~first]]
-        yield Near(rows.documents[gone], rows.ids[gone], rows.ids[kept], np.ones(len(gone)))
+    with Buckets(1 + documents // DOCUMENTS_AT_ONCE, ROW, folder) as buckets:
+        start = 0
+        for batch in (batch for table in tables for batch in read_batches(table, ["id", "text_hash"], rows=ROWS_READ)):
+            rows = np.empty(batch.num_rows, ROW)
+            rows["document"] = np.arange(start, start + batch.num_rows)
+            rows["id"], rows["hash"] = id_column(batch.column("id")), hash_column(batch.column("text_hash"))
+            buckets.add(rows["hash"][:, 0], rows)
+            start += batch.num_rows
+        for rows in buckets:
+            hashes, ids = rows["hash"], rows["id"]
+            order = np.lexsort((ids[:, 1], ids[:, 0], hashes[:, 1], hashes[:, 0]))
+            hashes = hashes[order]
+            first = np.ones(len(hashes), bool)
+            first[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
+            keeper = np.maximum.accumulate(np.where(first, np.arange(len(hashes)), 0))
+            gone, kept = order[~first], order[keeper[~first]]
+            yield Near(rows["document"][gone], ids[gone], ids[kept], np.ones(len(gone)))
 
 
 def _check_signatures(shards: Sequence[Path], signatures: Sequence[Path], near: Mapping[str, Any]) -> None:
@@ -100,29 +109,6 @@ def _check_signatures(shards: Sequence[Path], signatures: Sequence[Path], near: 
         made = read_manifest(signature)
         if made["spec"]["dedup"]["near"] != near or list(made["inputs"].values()) != [identity(read_manifest(shard))]:
             raise TsumugiError(f"{signature}: not the signatures of {shard} for {dict(near)}; run sign_shard again")
-
-
-class _Rows(NamedTuple):
-    """Of documents: (n,) number over all shards, (n, 2) id, (n, 2) hash of the text."""
-
-    documents: np.ndarray
-    ids: np.ndarray
-    hashes: np.ndarray
-
-
-def _read(tables: Iterable[Path], part: int, passes: int) -> _Rows:
-    """The documents whose hash falls to ``part``."""
-    documents, ids, hashes = [np.empty(0, np.int32)], [np.empty((0, 2), np.uint64)], [np.empty((0, 2), np.uint64)]
-    start = 0
-    for batch in (batch for table in tables for batch in read_batches(table, ["id", "text_hash"])):
-        batch_hashes = hash_column(batch.column("text_hash"))
-        mine = np.flatnonzero(batch_hashes[:, 0] % np.uint64(passes) == part)
-        identifiers = batch.column("id").take(pa.array(mine))
-        documents.append((start + mine).astype(np.int32))
-        hashes.append(batch_hashes[mine])
-        ids.append(id_column(identifiers))
-        start += batch.num_rows
-    return _Rows(np.concatenate(documents), np.concatenate(ids), np.concatenate(hashes))
 
 
 def _write(writers: Sequence[RowWriter], ends: Sequence[int], found: Near, reason: str) -> int:

@@ -11,9 +11,9 @@ _HEX_DIGITS = np.full(256, 255, np.uint8)
 _HEX_DIGITS[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
-def text_hashes(texts: Iterable[str]) -> list[bytes]:
-    """128-bit hashes of texts."""
-    return [hashlib.blake2b(data, digest_size=HASH_BYTES).digest() for data in map(str.encode, texts)]
+def text_hashes(texts: Iterable[bytes]) -> list[bytes]:
+    """128-bit hashes of texts in UTF-8."""
+    return [hashlib.blake2b(text, digest_size=HASH_BYTES).digest() for text in texts]
 
 
 def short_hash(text: str) -> int:

@@ -5,7 +5,7 @@ out to files, each group whole to one of them, and compared file by file, in the
 depends neither on the number of shards nor on that of the files. Clusters are what similar pairs connect; of each the
 document with the smallest id is kept.
 
-Memory: 6 bytes for every document, ``KEYS_A_PASS`` band keys at a time, and the texts of one file, which are mapped.
+Memory: 6 bytes for every document, ``KEYS_AT_ONCE`` band keys at a time, and the texts of one file, which are mapped.
 """
 
 import tempfile
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tsumugi.corpus.buckets import Buckets
 from tsumugi.corpus.disjoint_sets import flatten, join_equal, mark_singletons, singletons
 from tsumugi.corpus.hashes import id_column
 from tsumugi.corpus.jaccard import join_similar, similarities
@@ -25,9 +26,10 @@ from tsumugi.corpus.open_files import allow_open_files
 from tsumugi.corpus.signatures import read_band, scheme_of
 from tsumugi.corpus.tables import read_batches
 
-KEYS_A_PASS = 8_000_000  # 12 bytes each are held, three times that while they are sorted
+KEYS_AT_ONCE = 8_000_000  # 12 bytes each are held, three times that while they are sorted
 FILE_BYTES = 64 * 2**20  # of candidates' texts, in each of the files that are compared one after the other
 MOST_FILES = 1000
+KEY = np.dtype([("key", "u8"), ("document", "i4")])
 ROW = np.dtype([("id", "u8", 2), ("document", "i4"), ("size", "i4")])
 
 
@@ -53,30 +55,31 @@ def near_duplicates(
         folder: where the candidates' texts may lie meanwhile.
     """
     scheme = scheme_of(near)
-    groups = candidate_groups(signatures, dropped, scheme)
+    groups = candidate_groups(signatures, dropped, scheme, folder)
     for rows, texts in _write_candidates(shards, groups, folder):
         found = _decide(rows, texts, scheme, near["threshold"])
         if len(found.ids):
             yield found
 
 
-def candidate_groups(signatures: Sequence[Path], dropped: np.ndarray, scheme: Scheme) -> np.ndarray:
+def candidate_groups(signatures: Sequence[Path], dropped: np.ndarray, scheme: Scheme, folder: Path) -> np.ndarray:
     """(documents,) int32: the first document that each is joined with over all bands; -1: with none.
 
-    A band's keys are gone through once for every ``KEYS_A_PASS`` documents, each time for another residue class.
+    A band's keys are sorted out into files in ``folder``, a band after the other.
     """
     parent = singletons(len(dropped))
-    passes = -(-len(dropped) // KEYS_A_PASS)
+    number = 1 + len(dropped) // KEYS_AT_ONCE
     for band in range(scheme.bands):
-        for part in range(passes):
-            keys, members = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+        with Buckets(number, KEY, folder) as buckets:
             start = 0
-            for batch in (batch for path in signatures for batch in read_band(path, band)):
-                mine = (batch % np.uint64(passes) == part) & ~dropped[start : start + len(batch)]
-                keys.append(batch[mine])
-                members.append((start + np.flatnonzero(mine)).astype(np.int32))
-                start += len(batch)
-            join_equal(parent, np.concatenate(keys), np.concatenate(members))
+            for keys in (keys for path in signatures for keys in read_band(path, band)):
+                mine = np.flatnonzero(~dropped[start : start + len(keys)])
+                found = np.empty(len(mine), KEY)
+                found["key"], found["document"] = keys[mine], start + mine
+                buckets.add(found["key"], found)
+                start += len(keys)
+            for found in buckets:
+                join_equal(parent, found["key"], found["document"])
     flatten(parent)
     mark_singletons(parent)
     return parent

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from tsumugi.corpus.cleaning import CLEANINGS, Step
-from tsumugi.corpus.counts import StepCounts, count_texts
+from tsumugi.corpus.counts import StepCounts, count_column, count_texts
 from tsumugi.corpus.document import SHARD_SCHEMA
 from tsumugi.corpus.filters import build_filters, candidates
 from tsumugi.corpus.hashes import text_hashes
@@ -54,15 +54,14 @@ def normalize_shard(spec: Mapping[str, Any], sharded: Path, shard: Path, output:
     seen: set[str] = set()
     with open_writer(kept, NORMALIZED_SCHEMA) as keep, open_writer(dropped, DROPPED_SCHEMA) as drop:
         for batch in read_batches(shard, SHARD_SCHEMA.names):
-            rows = {name: values_of(batch.column(name)) for name in SHARD_SCHEMA.names}
+            rows = {name: values_of(batch.column(name)) for name in ("id", "text", "title", "source")}
             objections = _repeated(rows["id"], seen)
+            refine.counts.add("read", count_column(batch.column("text")))
             refine(rows, objections)
             for row, objection in objections.items():
                 drop.write(dropped_row({name: column[row] for name, column in rows.items()}, *objection), size=1024)
-            stay = [row for row in range(batch.num_rows) if row not in objections]
-            columns = {name: [column[row] for row in stay] for name, column in rows.items()}
-            columns["text_hash"] = text_hashes(columns["text"])
-            keep.extend(columns, size=sum(3 * len(text) + 256 for text in columns["text"]))
+            refined = _kept(batch, rows, objections)
+            keep.extend(refined, size=refined.nbytes)
     return write_manifest(
         output,
         kind="normalize_shard",
@@ -75,6 +74,19 @@ def normalize_shard(spec: Mapping[str, Any], sharded: Path, shard: Path, output:
 
 
 Objections = dict[int, tuple[str, str]]  # row -> reason and detail
+
+
+def _kept(batch: pa.RecordBatch, rows: Mapping[str, Sequence[Any]], objections: Objections) -> pa.RecordBatch:
+    """The rows of ``batch`` to which nobody objects, with the refined texts and titles, and with the hashes."""
+    stay = [row for row in range(batch.num_rows) if row not in objections]
+    texts = [rows["text"][row].encode() for row in stay]  # once, for the hash and for Arrow
+    refined = {"text": texts, "title": [rows["title"][row] for row in stay], "text_hash": text_hashes(texts)}
+    others = batch.select([name for name in batch.schema.names if name not in refined]).take(pa.array(stay, pa.int64()))
+    columns = [
+        pa.array(refined[field.name], field.type) if field.name in refined else others.column(field.name)
+        for field in NORMALIZED_SCHEMA
+    ]
+    return pa.record_batch(columns, schema=NORMALIZED_SCHEMA)
 
 
 def _repeated(ids: Sequence[str], seen: set[str]) -> Objections:
@@ -102,12 +114,11 @@ class Refinement:
 
     def __call__(self, rows: dict[str, list[Any]], objections: Objections) -> None:
         """Refine the texts and titles of rows in place, and add why some of them go; those that go already are left."""
-        self.counts.add_all("read", count_texts(rows["text"]))
         stay = [row for row in range(len(rows["text"])) if row not in objections]
         texts, titles = ([rows[name][row] for row in stay] for name in ("text", "title"))
         for step in self._steps:
             texts, titles = step.texts(texts), step.titles(titles)
-            self.counts.add_all(step.name, count_texts(texts))
+            self.counts.add(step.name, count_texts(texts))
         for row, text, title in zip(stay, texts, titles, strict=True):
             rows["text"][row], rows["title"][row] = text, title
         found = self._filter(texts, titles)
@@ -133,7 +144,7 @@ class Refinement:
             }
             if left is None or left.documents != len(texts) - len(found):  # else the same texts as before
                 left = count_texts([texts[place] for place in stay if place not in found])
-            self.counts.add_all(each.name, left)
+            self.counts.add(each.name, left)
         return found
 
 

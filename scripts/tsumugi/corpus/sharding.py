@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tsumugi.atomic import atomic_directory
-from tsumugi.corpus.counts import StepCounts
+from tsumugi.corpus.counts import Count, StepCounts
 from tsumugi.corpus.document import SHARD_SCHEMA, Document, shard_of
 from tsumugi.corpus.fetch import recorded_files
 from tsumugi.corpus.open_files import allow_open_files
@@ -21,6 +21,7 @@ from tsumugi.provenance import Manifest, write_manifest
 
 BUFFER_BYTES = 256 * 2**20  # shared by all shards
 LARGEST_ROW_GROUP = 16 * 2**20
+ROW_BYTES = 640  # what Python takes for a row, beside its text
 
 
 def shard_name(shard: int) -> str:
@@ -64,8 +65,9 @@ def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, rejected: Pat
                 continue
             documents_cut += document is not item
             row = document.row()
-            writers[shard_of(row["id"], num_shards)].write(row, size=3 * len(document.text) + 256)
-            counts.add("read", document.text)
+            size = len(row["text"])
+            writers[shard_of(row["id"], num_shards)].write(row, size=size + ROW_BYTES)
+            counts.add("read", Count(1, len(document.text), size))
         documents = counts.steps["read"].documents
         rejects.check(documents)
         if not documents:

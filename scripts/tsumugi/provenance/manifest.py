@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def write_manifest(
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "code": dict(CODE),
-        "packages": _packages(),
+        "packages": dict(_packages()),
         **(execution or {}),
     }
     write_json(path, manifest)
@@ -129,6 +130,7 @@ def _describe_file(path: str) -> dict[str, Any]:
     return {"sha256": file_sha256(path), "bytes": os.path.getsize(path)}
 
 
+@cache
 def _packages() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
