@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tsumugi.corpus.addresses import is_url, name_of
-from tsumugi.section import NUMBER, PositiveInt, Section, Seed, Share
+from tsumugi.section import NUMBER, PositiveInt, Section, Seed, Share, text_like
 
 Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
@@ -33,11 +33,14 @@ class JapaneseFilter(Section):
     min_share: Share = 0.3
 
 
+LanguageCode = text_like(r"^[a-z]{2}$", "a language's two letters, as in ja")
+
+
 class LanguageFilter(Section):
     """Keep documents in one of these languages, as a small model tells it by 300 characters of each."""
 
     name: Literal["language"]
-    languages: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...], Field(min_length=1)] = ("ja",)
+    languages: Annotated[tuple[LanguageCode, ...], Field(min_length=1)] = ("ja",)
 
 
 class TitleFilter(Section):
@@ -180,7 +183,7 @@ class CorpusBase(Section):
         description="train and dev documents this much like a test document of any task are not trained on",
     )
     split: Split = Split()
-    sha256: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+    sha256: dict[str, text_like(r"^[0-9a-f]{64}$", "the 64 lower-case hex digits that sha256sum prints")] = Field(
         default={}, description="raw file name -> hash that it must have"
     )
 
@@ -191,7 +194,10 @@ class CorpusBase(Section):
         return self
 
 
-DebianName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+DebianName = text_like(r"^[a-z0-9][a-z0-9+.-]+$", "the name of a Debian package")
+NpmPackage = text_like(r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*@\d[\w.+-]*$", "name@version")
+PypiPackage = text_like(r"^[A-Za-z0-9][\w.-]*==\d[\w.+!]*$", "name==version")
+DatasetName = text_like(r"^\w[\w.-]*(/\w[\w.-]*)?$", "the name of a dataset on the hub, as in org/dataset")
 MemberPatterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
 
@@ -204,12 +210,8 @@ class DebianDocs(CorpusBase):
     package_descriptions: bool = Field(
         False, description="the Japanese descriptions of all of Debian's packages; their licence is not stated"
     )
-    npm_packages: tuple[Annotated[str, Field(pattern=r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*@\d[\w.+-]*$")], ...] = (
-        Field((), description="name@version: electron-i18n, freee-mcp")
-    )
-    pypi_packages: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*==\d[\w.+!]*$")], ...] = Field(
-        (), description="name==version: juricode-mcp"
-    )
+    npm_packages: tuple[NpmPackage, ...] = Field((), description="name@version: electron-i18n, freee-mcp")
+    pypi_packages: tuple[PypiPackage, ...] = Field((), description="name==version: juricode-mcp")
     members: dict[DebianName, MemberPatterns] = Field(
         default={}, description="of these packages, only members whose path matches one of the patterns (with *)"
     )
@@ -264,9 +266,7 @@ class HfDataset(CorpusBase):
 
     reader: Literal["hf_dataset"]
     folder: str | None = Field(None, description="of a saved dataset; give this or name")
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")] | None = Field(
-        None, description="on the hub, as in org/dataset"
-    )
+    name: DatasetName | None = Field(None, description="on the hub, as in org/dataset")
     config: str | None = Field(None, description="of the dataset name: its subset; default, or the only one")
     revision: str | None = Field(
         None, description="of the dataset name: branch, tag or commit; the main branch, or the hub's own conversion"

@@ -94,8 +94,8 @@ def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
         context = entry["ctx"]
         where = ".".join([*kept, context["discriminator"].strip("'")])
         return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
-    if entry["type"] == "string_pattern_mismatch" and entry["loc"][-1] == "[key]":
-        message = "a name consists of letters, digits, '-' and '_', and begins with a letter or digit"
+    if entry["type"] == "union_tag_not_found":
+        return f"{'.'.join([*kept, entry['ctx']['discriminator'].strip(chr(39))])}: Field required"
     if entry["type"] == "missing":
         return f"{'.'.join(kept)}: {message}"
     found = entry["input"] if not isinstance(entry["input"], Mapping) else "a mapping"

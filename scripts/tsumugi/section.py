@@ -1,11 +1,24 @@
 """What every model of a YAML file stands on: the strict base class, and names and numbers that are checked."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def text_like(pattern: str, wanted: str) -> Any:
+    """The type of a text that matches a regular expression; the error says in words what is ``wanted``."""
+
+    def check(value: str) -> str:
+        if not re.search(pattern, value):
+            raise ValueError(f"wants {wanted}")
+        return value
+
+    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"pattern": pattern})]
+
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
-Name = Annotated[str, Field(pattern=NAME)]
+Name = text_like(NAME, "a name of letters, digits, '-' and '_' that begins with a letter or digit")
 
 
 def _number(value: Any) -> Any:

@@ -157,7 +157,7 @@ def test_a_mistake_is_named_with_file_and_key(tmp_path, change, message):
         ("kinds: [", "not YAML"),
         ("kinds:\n  a: {gpus: 0}\n  a: {gpus: 0}\n", "line 3: the key 'a' already stands on line 2"),
         ("kinds:\n  a: {gpus: 0, gpus: 0}\n", "line 2: the key 'gpus' already stands on line 2"),
-        ("kinds: {a b: {gpus: 0}}", "a name consists of letters"),
+        ("kinds: {a b: {gpus: 0}}", "wants a name of letters"),
     ],
 )
 def test_what_is_no_inventory_is_refused(tmp_path, text, message):
