@@ -9,10 +9,8 @@ are the peak resident memory of a process, and its CPU seconds beyond those that
 half a megabyte.
 
 Prints both as rows, and what the seconds come to for 400 GB on 16 cores: a job a shard runs beside others, a job for
-the whole corpus alone. The seconds for more text are those between the two sizes. Two things are not in it: near and
-exact duplicates read keys again for each 8 and 5 million documents, and find_leaks reads the corpus again for each
-48 MiB of the tasks' test documents; here neither comes up. Disks and networks that are slower than the processor are
-not in it.
+the whole corpus alone. The seconds for more text are those between the two sizes. Not in it: find_leaks reads the
+corpus again for each 48 MiB of the tasks' test documents, and disks and networks are slower than the processor.
 """
 
 import argparse

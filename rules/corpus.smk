@@ -257,7 +257,7 @@ rule find_leaks:
         "benchmarks/find_leaks/{corpus}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 1
+    threads: 4
     resources:
         **CPU_NODES,
         mem_mb=1000,
@@ -268,6 +268,7 @@ rule find_leaks:
 
         python "$TSUMUGI_SCRIPTS"/find_leaks.py \
             --spec {input.spec:q} \
+            --threads {threads} \
             --output {output.manifest:q}
         """
 

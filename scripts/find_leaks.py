@@ -5,7 +5,7 @@ on. The clean shards and splits lie below results/corpora/ of the working folder
 
 Example:
     python scripts/find_leaks.py --spec results/specs/find_leaks/debian-docs.json \\
-        --output results/corpora/debian-docs/split/leaks.json
+        --threads 4 --output results/corpora/debian-docs/split/leaks.json
 """
 
 import argparse
@@ -22,12 +22,13 @@ def main() -> None:
     parser.add_argument(
         "--spec", required=True, type=Path, help="corpus, leaks, tested, and num_shards of all these corpora"
     )
+    parser.add_argument("--threads", type=int, default=1, help="shards looked through at once (%(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
     spec = read_spec(arguments.spec, "corpus", "leaks", "tested", "num_shards")
     corpora = {name: CleanCorpus(name, shards) for name, shards in spec["num_shards"].items()}
     tested = [corpora[name] for name in spec["tested"]]
-    results = find_leaks(spec, corpora[spec["corpus"]], tested, arguments.output)["results"]
+    results = find_leaks(spec, corpora[spec["corpus"]], tested, arguments.output, arguments.threads)["results"]
     print("{train:,} train and {dev:,} dev documents are like a test document".format(**results["documents"]))
 
 

@@ -230,6 +230,8 @@ def test_what_is_like_a_test_document_is_found_and_left_out(tmp_path, monkeypatc
         split_corpus({"split": split}, cleaned, Path(f"results/corpora/{name}/split/manifest.json"))
     own, task = CleanCorpus("own", 3), CleanCorpus("task", 3)
     found = leaks.find_leaks({"leaks": NEAR}, own, [own, task], own.leaks_path.with_suffix(".json"))["results"]
+    beside = leaks.find_leaks({"leaks": NEAR}, own, [own, task], Path("three.json"), threads=3)
+    assert beside["results"] == found and Path("three.parquet").read_bytes() == own.leaks_path.read_bytes()
 
     texts, sides, test = {}, {}, {"own": {}, "task": {}}
     for corpus in (own, task):

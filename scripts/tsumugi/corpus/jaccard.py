@@ -84,7 +84,7 @@ def _collect(starts, ends, data, ngram, hashes, edges):  # noqa: ANN001, ANN202
         edges[text + 1] = begin + _shingle_set(data, starts[text], ends[text], ngram, codes, hashes[begin:])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _first_similar(
     texts: Texts,
     keys: np.ndarray,

@@ -8,7 +8,10 @@ hundreds of gigabytes whose own test split is compared, too, that takes long: ``
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +68,16 @@ class Block:
             yield text, self.ids[found[text]], float(similarity[text])
 
 
-def find_leaks(spec: Mapping[str, Any], corpus: CleanCorpus, tested: Sequence[CleanCorpus], output: Path) -> Manifest:
+def find_leaks(
+    spec: Mapping[str, Any], corpus: CleanCorpus, tested: Sequence[CleanCorpus], output: Path, threads: int = 1
+) -> Manifest:
     """Write ``{output stem}.parquet`` beside the manifest ``output``: each leak, and what it is like.
 
     Args:
         spec: ``leaks``: ``threshold`` and ``ngram``.
         corpus: whose train and dev documents are looked through.
         tested: the corpora with whose test documents they are compared.
+        threads: shards that are looked through at once; the result does not depend on it.
 
     Each leak is named once, with the first test document that it was found to be like.
     """
@@ -79,9 +85,10 @@ def find_leaks(spec: Mapping[str, Any], corpus: CleanCorpus, tested: Sequence[Cl
     scheme, threshold = scheme_of(spec["leaks"]), spec["leaks"]["threshold"]
     documents, against = Counter({"train": 0, "dev": 0}), Counter({other.name: 0 for other in tested})
     seen: set[str] = set()  # another block can have a document too
-    with open_writer(output.with_suffix(".parquet"), LEAKS_SCHEMA) as writer:
+    with open_writer(output.with_suffix(".parquet"), LEAKS_SCHEMA) as writer, ThreadPoolExecutor(threads) as pool:
         for block in (block for other in tested for block in blocks_of(other, scheme)):
-            for row, side in _leaks_in(corpus, block, scheme, threshold):
+            look = partial(_leaks_in, corpus, block, scheme, threshold)
+            for row, side in chain.from_iterable(pool.map(look, corpus.shards())):
                 if row["id"] not in seen:
                     seen.add(row["id"])
                     documents[side] += 1
@@ -117,13 +124,14 @@ def blocks_of(corpus: CleanCorpus, scheme: Scheme) -> Iterator[Block]:
 
 
 def _leaks_in(
-    corpus: CleanCorpus, block: Block, scheme: Scheme, threshold: float
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """(row of the table of leaks, its split) of the train and dev documents that are like one of a block."""
-    for shard in corpus.shards():
-        for rows, splits in corpus.batches_with_leaks(shard, ["id", "text"]):
-            rows, splits = rows.filter(pa.array(splits != TEST)), splits[splits != TEST]
-            texts = Texts.of_column(rows.column("text"))
-            for text, test_id, similarity in block.alike(texts, scheme, threshold):
-                row = {"id": rows.column("id")[text].as_py(), "shard": shard, "test_corpus": block.corpus}
-                yield row | {"test_id": test_id, "similarity": similarity}, SPLITS[splits[text]]
+    corpus: CleanCorpus, block: Block, scheme: Scheme, threshold: float, shard: str
+) -> list[tuple[dict[str, Any], str]]:
+    """(row of the table of leaks, its split) of a shard's train and dev documents that are like one of a block."""
+    found = []
+    for rows, splits in corpus.batches_with_leaks(shard, ["id", "text"]):
+        rows, splits = rows.filter(pa.array(splits != TEST)), splits[splits != TEST]
+        texts = Texts.of_column(rows.column("text"))
+        for text, test_id, similarity in block.alike(texts, scheme, threshold):
+            row = {"id": rows.column("id")[text].as_py(), "shard": shard, "test_corpus": block.corpus}
+            found.append((row | {"test_id": test_id, "similarity": similarity}, SPLITS[splits[text]]))
+    return found

@@ -127,7 +127,7 @@ def shingles(codes: np.ndarray, count: int, ngram: int, found: np.ndarray) -> in
     return number
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _sign(starts, ends, data, ngram, a, b, rows, keys):  # noqa: ANN001, ANN202 - numba reads the types off what it gets
     longest = 1
     for text in range(len(starts)):
