@@ -17,7 +17,7 @@ from results import read_rows, report
 BENCHMARKS = (
     *("unequal_ranks", "trainer_overhead", "data_memory", "workflow_overhead"),
     *("rwkv_speed", "world_tokenizer", "normalizer"),
-    *("near_duplicates", "corpus_stage", "token_files", "corpus_growth"),
+    *("near_duplicates", "corpus_stage", "token_files", "corpus_growth", "many_documents"),
 )
 FOLDER = Path(__file__).resolve().parent
 
