@@ -38,6 +38,7 @@ WANTED_BYTES = 2**30
 SHARD_MEGABYTES, FEWEST_SHARDS = 100, 2
 FOLDER = Path("results/corpora/made")  # find_leaks looks for it there
 A_JOB_A_SHARD = {"normalize_shard", "sign_shard", "clean_shard"}
+LEAK_THREADS = 4  # as in the workflow
 EXTRAPOLATED_MEGABYTES, CORES = 400_000, 16
 
 
@@ -102,7 +103,7 @@ def job_list(shards: int) -> Iterator[tuple[str, list[str | Path]]]:
         given = ["--shard", shard, "--duplicates", duplicates, "--output", output]
         yield "clean_shard", [*given, "--dropped", FOLDER / f"dropped/{shard.stem}.parquet"]
     yield "split_corpus", ["--shards", *clean, "--output", FOLDER / "split/manifest.json"]
-    yield "find_leaks", ["--output", FOLDER / "split/leaks.json"]
+    yield "find_leaks", ["--threads", str(LEAK_THREADS), "--output", FOLDER / "split/leaks.json"]
 
 
 def run_stage(size: float, folder: Path) -> Stage:
@@ -152,6 +153,7 @@ def print_extrapolation(small: Stage, large: Stage) -> None:
     for name, seconds in large.seconds.items():
         each = max(0.0, seconds - small.seconds[name]) / (large.size - small.size)
         cores, kind = (CORES, "by the shard") if name in A_JOB_A_SHARD else (1, "alone")
+        cores, kind = (LEAK_THREADS, f"{LEAK_THREADS} threads") if name == "find_leaks" else (cores, kind)
         hours = each * EXTRAPOLATED_MEGABYTES / cores / 3600
         total += hours
         print(f"{name:<18}{kind:<14}{1000 * each:>10.1f}{large.peaks[name] / 1e6:>10,.0f}{hours:>8.2f}")

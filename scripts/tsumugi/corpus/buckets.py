@@ -18,7 +18,7 @@ class Buckets:
     """Files without names, gone with the process however that ends; a context manager."""
 
     def __init__(self, number: int, record: np.dtype, folder: Path) -> None:
-        """``number`` of them in ``folder``, for ``record``s."""
+        """``number`` of them, at least one, in ``folder``; ``record`` is the type of what they hold."""
         self._record, self._stack = record, ExitStack()
         files = (TemporaryFile(dir=folder) for _ in range(number))  # noqa: SIM115
         self._files: list[BinaryIO] = [self._stack.enter_context(file) for file in files]
