@@ -73,6 +73,9 @@ include: "rules/score.smk"
 include: "rules/report.smk"
 
 
+check_raw_files()
+
+
 # The target rules, in the order of the stages; each stands for everything that its stage makes.
 SEEDED_RUNS = [(name, seed) for name, run in experiment.runs.items() for seed in run.seeds]
 SCORED = [(name, seed, experiment.runs[name].task) for name, seed in SEEDED_RUNS if experiment.runs[name].task]

@@ -96,7 +96,7 @@ def write_shards(number: int, folder: Path) -> tuple[list[Path], list[Path]]:
         keys = pa.record_batch({band_name(band): documents.keys[:, band].copy() for band in range(BANDS)})
         shard_manifest, keys_manifest = (folder / kind / f"{shard:05d}.json" for kind in ("shards", "signatures"))
         write_rows(shard_manifest, table, ROW_GROUP_BYTES // 100, [])
-        write_rows(keys_manifest, keys, 4096, [shard_manifest])
+        write_rows(keys_manifest, keys, ROW_GROUP_BYTES // (8 * BANDS), [shard_manifest])
         written[0].append(shard_manifest)
         written[1].append(keys_manifest)
     return written

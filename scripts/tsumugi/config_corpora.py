@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tsumugi.corpus.addresses import is_url, name_of
+from tsumugi.corpus.language import KNOWN
 from tsumugi.section import NUMBER, PositiveInt, Section, Seed, Share, text_like
 
 Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
@@ -33,14 +34,11 @@ class JapaneseFilter(Section):
     min_share: Share = 0.3
 
 
-LanguageCode = text_like(r"^[a-z]{2}$", "a language's two letters, as in ja")
-
-
 class LanguageFilter(Section):
     """Keep documents in one of these languages, as a small model tells it by 300 characters of each."""
 
     name: Literal["language"]
-    languages: Annotated[tuple[LanguageCode, ...], Field(min_length=1)] = ("ja",)
+    languages: Annotated[tuple[Literal[*KNOWN], ...], Field(min_length=1)] = ("ja",)
 
 
 class TitleFilter(Section):
@@ -309,9 +307,13 @@ class Oscar(FileCorpus):
 
 
 class Instructions(FileCorpus):
-    """Instruction sets in Alpaca's form: instruction, input and output, as a JSON list or an object a line."""
+    """Instruction sets in Alpaca's form: instruction, input and output, as a JSON list or an object a line.
+
+    Exact duplicates stay unless ``dedup`` asks for it: many instructions have the same short answer.
+    """
 
     reader: Literal["instructions"]
+    dedup: Dedup = Dedup(exact=False)
 
 
 class MediaWiki(FileCorpus):

@@ -80,6 +80,20 @@ def mistakes(source: str | Path, what: str, problems: Sequence[str]) -> TsumugiE
     return TsumugiError(f"{source}: {len(problems)} mistake(s) in the {what}:\n{lines}")
 
 
+# Where pydantic speaks of Python: its type of mistake, and what to write in YAML.
+WANTED = {
+    "tuple_type": "wants a list, as in [a, b]",
+    "list_type": "wants a list, as in [a, b]",
+    "model_type": "wants a mapping, as in {{key: value}}",
+    "dict_type": "wants a mapping, as in {{key: value}}",
+    "model_attributes_type": "wants a mapping, as in {{key: value}}",
+    "int_parsing": "wants a whole number, in digits",
+    "int_from_float": "wants a whole number",
+    "too_short": "wants at least {min_length} of them",
+    "missing": "is missing",
+}
+
+
 def describe(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
     """A line for each thing that a model refuses in ``raw``: its key in the file, what is wanted, what is there."""
     return [_describe(entry, raw) for entry in error.errors()]
@@ -87,19 +101,21 @@ def describe(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
 
 def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
     kept = _keys(entry, raw)
+    context = entry.get("ctx", {})
     message = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] in WANTED:
+        message = WANTED[entry["type"]].format(**context)
     if entry["type"] == "extra_forbidden":
         message = "unknown key: remove it or correct its spelling"
     if entry["type"] == "union_tag_invalid":
-        context = entry["ctx"]
         where = ".".join([*kept, context["discriminator"].strip("'")])
         return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
     if entry["type"] == "union_tag_not_found":
-        return f"{'.'.join([*kept, entry['ctx']['discriminator'].strip(chr(39))])}: Field required"
-    if entry["type"] == "missing":
-        return f"{'.'.join(kept)}: {message}"
-    found = entry["input"] if not isinstance(entry["input"], Mapping) else "a mapping"
-    return f"{'.'.join(kept) or 'top level'}: {message} (found {found!r})"
+        return f"{'.'.join([*kept, context['discriminator'].strip(chr(39))])}: {WANTED['missing']}"
+    where, is_mapping = ".".join(kept) or "top level", isinstance(entry["input"], Mapping)
+    if entry["type"] == "missing" or (entry["type"] == "value_error" and is_mapping):
+        return f"{where}: {message}"
+    return f"{where}: {message} (found {'a mapping' if is_mapping else repr(entry['input'])})"
 
 
 def _keys(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:

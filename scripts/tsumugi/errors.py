@@ -1,5 +1,6 @@
 """The one exception that a user is meant to read, and the wrapper that every command line goes through."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -17,4 +18,7 @@ def run_cli(main: Callable[[], None]) -> None:
         main()
     except TsumugiError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except BrokenPipeError:  # whoever reads our output has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere
         raise SystemExit(1) from None

@@ -152,8 +152,8 @@ def test_a_mistake_is_named_with_file_and_key(tmp_path, change, message):
     [
         ("", "an inventory is a mapping with the key kinds, found an empty file"),
         ("- a6000", "an inventory is a mapping with the key kinds"),
-        ("kinds: {}", "kinds: Dictionary should have at least 1 item"),
-        ("nodes: {}", "kinds: Field required"),
+        ("kinds: {}", "kinds: wants at least 1 of them"),
+        ("nodes: {}", "kinds: is missing"),
         ("kinds: [", "not YAML"),
         ("kinds:\n  a: {gpus: 0}\n  a: {gpus: 0}\n", "line 3: the key 'a' already stands on line 2"),
         ("kinds:\n  a: {gpus: 0, gpus: 0}\n", "line 2: the key 'gpus' already stands on line 2"),

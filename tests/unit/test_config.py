@@ -40,7 +40,7 @@ def test_the_schema_is_the_one_that_the_models_make():
     ("path", "value", "message"),
     [
         ("recipes.tune-t5.steps", -3, "recipes.tune-t5.steps: Input should be greater than 0 (found -3)"),
-        ("recipes.tune-t5.steps", "many", "recipes.tune-t5.steps: Input should be a valid integer"),
+        ("recipes.tune-t5.steps", "many", "recipes.tune-t5.steps: wants a whole number, in digits (found 'many')"),
         ("recipes.tune-t5.warmup", 10**6, "warmup (1000000) must be less than steps"),
         ("recipes.tune-t5.optimizer", "sgd", "recipes.tune-t5.optimizer: Input should be 'adamw' (found 'sgd')"),
         ("runs.t5-title.recpe", "x", "runs.t5-title.recpe: unknown key"),
@@ -66,14 +66,14 @@ def test_the_schema_is_the_one_that_the_models_make():
         ("tokenizers.from-x", {"kind": "bpe", "vocab_size": 500, "corpora": {"debian-docs": 1}}, "begin with 'from-'"),
         ("corpora.debian-docs.reader", "web", "corpora.debian-docs.reader: 'web' is not known; choose"),
         ("corpora.debian-docs.filters", [{"name": "lenght"}], "filters.0.name: 'lenght' is not known; choose from"),
-        ("corpora.debian-docs.split.ratios", [90, 10], "corpora.debian-docs.split.ratios.2: Field required"),
+        ("corpora.debian-docs.split.ratios", [90, 10], "corpora.debian-docs.split.ratios.2: is missing"),
         (
             "corpora.debian-docs.packages",
             ["../x"],
             "corpora.debian-docs.packages.0: wants the name of a Debian package",
         ),
         ("corpora.a/b", {}, "corpora.a/b: wants a name of letters, digits, '-' and '_'"),
-        ("corpora.notes", {}, "corpora.notes.reader: Field required"),
+        ("corpora.notes", {}, "corpora.notes.reader: is missing"),
         ("tasks.title_to_article.prompts.plain", "no place", "prompts.plain must contain {input} exactly once"),
         ("reports.title-to-article.runs", ["t5-base"], "there is no run on task title_to_article named 't5-base'"),
         ("compute.micro_batches", {"x": 2}, "compute.micro_batches: there is no run named 'x'"),
@@ -101,7 +101,7 @@ def test_the_schema_is_the_one_that_the_models_make():
             {"lora": {"r": 1, "alpha": 1}, "peft": {"type": "IA3"}},
             "runs.rwkv-title.adapter: needs exactly one of lora and peft",
         ),
-        ("runs.rwkv-title.adapter", {"peft": {"r": 1}}, "runs.rwkv-title.adapter.peft.type: Field required"),
+        ("runs.rwkv-title.adapter", {"peft": {"r": 1}}, "runs.rwkv-title.adapter.peft.type: is missing"),
         ("reciepes", {}, "reciepes: unknown key"),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_task_needs_the_columns_of_its_corpus(key, part):
             "runs.t5-base.objective.noise_density: ",
         ),
         ("runs.rwkv-write.adapter.lora.target_modules", [5], "runs.rwkv-write.adapter.lora.target_modules.0: "),
-        ("architectures.t5", {"kind": "t5"}, "architectures.t5.d_model: Field required"),
+        ("architectures.t5", {"kind": "t5"}, "architectures.t5.d_model: is missing"),
         ("corpora.local_files", {"reader": "local_files", "files": []}, "corpora.local_files.files: "),
     ],
 )
@@ -273,3 +273,10 @@ def test_specs_hold_what_decides_and_nothing_of_compute(raw):
             spec = function(config, name)
             assert spec == function(changed, name)
             json.dumps(spec)
+
+
+def test_repeated_answers_of_an_instruction_set_stay_unless_they_are_to_go(raw):
+    section = {"reader": "instructions", "files": ["alpaca.json"]}
+    raw["corpora"] |= {"alpaca": section, "unique": section | {"dedup": {"exact": True}}}
+    corpora = load_config(raw, "mine.yaml").corpora
+    assert (corpora["alpaca"].dedup.exact, corpora["unique"].dedup.exact) == (False, True)

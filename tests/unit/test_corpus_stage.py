@@ -1,3 +1,4 @@
+import json
 import shutil
 import timeit
 from collections import Counter
@@ -14,6 +15,7 @@ from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.corpus.cleaning import clean_text
 from tsumugi.corpus.families import family_indices
 from tsumugi.corpus.filters import build_filters, candidates
+from tsumugi.corpus.language import KNOWN
 from tsumugi.corpus.leaks import find_leaks
 from tsumugi.corpus.normalizing import normalize_shard
 from tsumugi.corpus.overlap import Windows, measure_overlap, window_hashes
@@ -72,6 +74,12 @@ def test_every_document_is_kept_or_dropped_with_a_reason(finished):
     }
     assert len(set(ids(finished, "clean/*.parquet"))) == 400
     assert len(ids(finished, "dropped/*.parquet")) == 13
+    places = [
+        json.loads(row)
+        for path in finished.glob("dropped/*.parquet")
+        for row in pq.read_table(path)["meta"].to_pylist()
+    ]
+    assert {"line": 402} in places and {"line": 403} in places, "the text that is too short, and the English one"
     assert sum(results["lengths"]["documents"]) == 400
     assert {"name": "length 1", "why": "2 characters, fewer than 10", "begins": "短い"} in results["samples"]
     assert len(results["samples"]) == 3 + 1 + 1 + 1 and results["rejected"] == {}
@@ -125,6 +133,9 @@ def test_an_empty_split_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(TsumugiError, match="no document falls to"):
         split_corpus({"split": split}, cleaned, Path("split/manifest.json"))
     assert not list(Path("split").iterdir())
+    nothing = run_to_clean(Path("nothing"), "a.jsonl", 2, filters=[{"name": "length", "min_characters": 1000}])
+    with pytest.raises(TsumugiError, match="nothing: no document is left; its folder dropped/ says"):
+        split_corpus({"split": split}, nothing, Path("nothing/split/manifest.json"))
 
 
 def test_exact_deduplication_can_be_turned_off(tmp_path, monkeypatch):
@@ -218,6 +229,7 @@ def test_the_language_of_a_document():
     assert objection(japanese, long, "") is None, "neither the beginning nor the end decides alone"
     (both,) = build_filters([{"name": "language", "languages": ["ja", "zh"]}])
     assert objection(both, chinese, "") is None and objection(both, english, "") == "the language is en, not ja or zh"
+    assert tuple(label for label in sorted(japanese._model.labels) if len(label) == 2) == KNOWN
     with pytest.raises(TsumugiError, match=r"filters\.language\.languages: xx is none of af, am"):
         build_filters([{"name": "language", "languages": ["xx"]}])
 

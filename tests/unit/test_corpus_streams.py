@@ -58,6 +58,28 @@ def test_a_flipped_byte_is_noticed(tmp_path, name):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["gz", "bz2", "xz", "zst"])
+def test_a_later_stream_that_is_damaged_at_its_beginning_is_no_end(tmp_path, name):
+    path = tmp_path / "raw"
+    first, second = COMPRESS[name](TEXT[:1000]), bytearray(COMPRESS[name](TEXT[1000:]))
+    second[0] ^= 0x10
+    for behind in (second, b"something else"):
+        path.write_bytes(first + behind)
+        with pytest.raises(TsumugiError, match="raw: damaged"):
+            read(path)
+
+
+def test_zero_bytes_behind_the_streams_of_an_xz_file_are_padding(tmp_path):
+    path = tmp_path / "raw"
+    first, second = lzma.compress(TEXT[:1000]), lzma.compress(TEXT[1000:])
+    for between, behind in ((4, 8), (0, 200_000), (70_000, 0)):
+        path.write_bytes(first + bytes(between) + second + bytes(behind))
+        assert read(path) == TEXT
+    path.write_bytes(first + bytes(5) + second)
+    with pytest.raises(TsumugiError, match="5 zero bytes"):
+        read(path)
+
+
 def test_what_unpacks_to_far_more_than_text_does_is_refused(tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(lzma.compress(bytes(200 * 2**20), preset=0))

@@ -101,6 +101,13 @@ def test_the_script_names_the_line_that_is_no_utf8():
     assert done.returncode == 1 and b"standard input:2" in done.stderr
 
 
+def test_the_script_ends_quietly_when_nobody_reads_on():
+    done = subprocess.run(
+        f"yes ＡＢＣ | head -n 200000 | {sys.executable} {SCRIPT} | head -n 1", shell=True, capture_output=True
+    )
+    assert done.stdout.decode() == "ABC\n" and done.stderr == b""
+
+
 @given(st.lists(st.text(), max_size=6))
 def test_texts_that_are_normalized_together_are_as_if_alone(texts):
     assert neologd_all(texts) == list(map(neologd, texts))

@@ -33,6 +33,14 @@ def test_a_missing_model_or_raw_file_names_its_key_before_anything_runs(tmp_path
     assert "corpora.notes.files: 'articles/*.jsonl' matches no file" in done.stdout
 
 
+def test_a_raw_file_that_is_misspelled_after_a_good_run_is_named(copy):
+    config = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    config["corpora"]["notes"]["files"] = ["artikles/*.jsonl"]
+    (copy / "mine.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    done = snakemake(copy, "-n", config=copy / "mine.yaml", check=False)
+    assert done.returncode != 0 and "corpora.notes.files: 'artikles/*.jsonl' matches no file" in done.stdout
+
+
 @pytest.mark.parametrize("tasks", [True, False])
 def test_without_a_report_everything_else_is_made(tmp_path, tasks):
     prepare(tmp_path)

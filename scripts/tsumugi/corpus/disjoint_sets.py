@@ -33,7 +33,16 @@ def flatten(parent: np.ndarray) -> None:
 
 def mark_singletons(parent: np.ndarray) -> None:
     """After :func:`flatten`, let -1 be the parent of every element that is joined with none."""
-    _mark_singletons(parent, np.zeros(len(parent), np.bool_))
+    _mark_singletons(parent)
+
+
+@numba.njit(cache=True)
+def count_grouped(parent: np.ndarray) -> int:
+    """After :func:`mark_singletons`, how many elements are joined with others."""
+    count = 0
+    for root in parent:
+        count += root >= 0
+    return count
 
 
 @numba.njit(cache=True)
@@ -69,10 +78,12 @@ def _flatten(parent):  # noqa: ANN001, ANN202
 
 
 @numba.njit(cache=True)
-def _mark_singletons(parent, has_others):  # noqa: ANN001, ANN202
+def _mark_singletons(parent):  # noqa: ANN001, ANN202
     for element in range(len(parent)):
-        if parent[element] != element:
-            has_others[parent[element]] = True
+        if parent[element] != element and parent[element] >= 0:
+            parent[parent[element]] = ~parent[element]  # the root of a group: below 0 for the time being
     for element in range(len(parent)):
-        if parent[element] == element and not has_others[element]:
+        if parent[element] == element:
             parent[element] = -1
+        elif parent[element] < 0:
+            parent[element] = element

@@ -1,9 +1,8 @@
 """Which documents of a corpus are dropped for another one: the same normalized text, or nearly the same.
 
-Memory: 5 bytes for every document, and what is said at ``DOCUMENTS_AT_ONCE`` and in :mod:`near_duplicates`.
+Memory: a byte for every document, and what is said at ``DOCUMENTS_AT_ONCE`` and in :mod:`near_duplicates`.
 """
 
-import bisect
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from tsumugi.corpus.tables import RowWriter, count_rows, open_writer, read_batch
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, identity, read_manifest, write_manifest
 
-DOCUMENTS_AT_ONCE = 4_000_000  # 36 bytes each are held, three times that while they are sorted
+DOCUMENTS_AT_ONCE = 500_000  # 36 bytes each are held, three times that while they are sorted
 ROWS_READ = 1 << 16
 ROW = np.dtype([("hash", "u8", 2), ("id", "u8", 2), ("document", "i4")])
 ROWS_AT_ONCE = 100_000  # as Python's objects they take ten times the room
@@ -54,7 +53,7 @@ def find_duplicates(
     dropped, counts = np.zeros(ends[-1], bool), Counter({EXACT: 0, NEAR: 0})
     allow_open_files(len(tables) + 64)
     with ExitStack() as stack:
-        size = min(16 * 2**20, 128 * 2**20 // len(tables))
+        size = min(16 * 2**20, 64 * 2**20 // len(tables))
         writers = [stack.enter_context(open_writer(path, DUPLICATES_SCHEMA, size)) for path in outputs]
         for found in exact_duplicates(tables, ends[-1], output.parent) if dedup["exact"] else ():
             dropped[found.documents] = True
@@ -115,8 +114,13 @@ def _write(writers: Sequence[RowWriter], ends: Sequence[int], found: Near, reaso
     """Write what was found, each document to the table of its shard; returns how many there are."""
     for start in range(0, len(found.ids), ROWS_AT_ONCE):
         some = Near(*(column[start : start + ROWS_AT_ONCE] for column in found))
-        columns = some.documents.tolist(), ids_of(some.ids), ids_of(some.kept), some.similarity.tolist()
-        for document, identifier, like, similarity in zip(*columns, strict=True):
-            row = {"id": identifier, "like_id": like, "reason": reason, "similarity": similarity}
-            writers[bisect.bisect_right(ends, document)].write(row, size=256)
+        columns = [pa.array(ids_of(some.ids)), pa.array(ids_of(some.kept)), pa.repeat(reason, len(some.ids))]
+        rows = pa.record_batch([*columns, pa.array(some.similarity)], schema=DUPLICATES_SCHEMA)
+        shard = np.searchsorted(ends, some.documents, side="right")
+        order = np.argsort(shard, kind="stable")
+        edges = np.searchsorted(shard[order], np.arange(len(writers) + 1))
+        for writer, first, last in zip(writers, edges[:-1], edges[1:], strict=True):
+            if first < last:
+                mine = rows.take(pa.array(order[first:last]))  # a copy: a slice would hold all the rows
+                writer.extend(mine, size=mine.nbytes)
     return len(found.ids)

@@ -5,7 +5,7 @@ out to files, each group whole to one of them, and compared file by file, in the
 depends neither on the number of shards nor on that of the files. Clusters are what similar pairs connect; of each the
 document with the smallest id is kept.
 
-Memory: 6 bytes for every document, ``KEYS_AT_ONCE`` band keys at a time, and the texts of one file, which are mapped.
+Memory: 5 bytes for every document, ``KEYS_AT_ONCE`` band keys at a time, and the texts of one file, which are mapped.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from tsumugi.corpus.buckets import Buckets
-from tsumugi.corpus.disjoint_sets import flatten, join_equal, mark_singletons, singletons
+from tsumugi.corpus.disjoint_sets import count_grouped, flatten, join_equal, mark_singletons, singletons
 from tsumugi.corpus.hashes import id_column
 from tsumugi.corpus.jaccard import join_similar, similarities
 from tsumugi.corpus.minhash import Scheme, Texts
@@ -26,8 +26,8 @@ from tsumugi.corpus.open_files import allow_open_files
 from tsumugi.corpus.signatures import read_band, scheme_of
 from tsumugi.corpus.tables import read_batches
 
-KEYS_AT_ONCE = 8_000_000  # 12 bytes each are held, three times that while they are sorted
-FILE_BYTES = 64 * 2**20  # of candidates' texts, in each of the files that are compared one after the other
+KEYS_AT_ONCE = 500_000  # 12 bytes each are held, three times that while they are sorted
+FILE_BYTES = 16 * 2**20  # of candidates' texts, in each of the files that are compared one after the other
 MOST_FILES = 1000
 KEY = np.dtype([("key", "u8"), ("document", "i4")])
 ROW = np.dtype([("id", "u8", 2), ("document", "i4"), ("size", "i4")])
@@ -89,7 +89,7 @@ def _write_candidates(
     shards: Sequence[Path], groups: np.ndarray, folder: Path
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Write the rows and texts of all groups; then yield them, file by file."""
-    candidates = int(np.count_nonzero(groups >= 0))
+    candidates = count_grouped(groups)
     if not candidates:
         return
     size = sum(path.stat().st_size for path in shards) * 4  # zstd leaves about a quarter of a text

@@ -18,7 +18,9 @@ from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
 NORMALIZED_SCHEMA = SHARD_SCHEMA.append(pa.field("text_hash", pa.binary(16)))
-DROPPED_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "title", "source", "reason", "detail", "sample")])
+DROPPED_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "title", "source", "meta", "reason", "detail", "sample")]
+)
 SAMPLE_CHARACTERS = 200
 
 
@@ -28,6 +30,7 @@ def dropped_row(row: Mapping[str, Any], reason: str, detail: str) -> dict[str, s
         "id": row["id"],
         "title": row["title"],
         "source": row["source"],
+        "meta": row["meta"],
         "reason": reason,
         "detail": detail,
         "sample": row["text"][:SAMPLE_CHARACTERS],
@@ -54,7 +57,7 @@ def normalize_shard(spec: Mapping[str, Any], sharded: Path, shard: Path, output:
     seen: set[str] = set()
     with open_writer(kept, NORMALIZED_SCHEMA) as keep, open_writer(dropped, DROPPED_SCHEMA) as drop:
         for batch in read_batches(shard, SHARD_SCHEMA.names):
-            rows = {name: values_of(batch.column(name)) for name in ("id", "text", "title", "source")}
+            rows = {name: values_of(batch.column(name)) for name in ("id", "text", "title", "source", "meta")}
             objections = _repeated(rows["id"], seen)
             refine.counts.add("read", count_column(batch.column("text")))
             refine(rows, objections)

@@ -8,6 +8,7 @@ from tsumugi.corpus.readers.rejected import MALFORMED, Rejected
 from tsumugi.corpus.tables import RowWriter
 from tsumugi.errors import TsumugiError
 
+NAMED = 5  # malformed records in the message where there are too many
 REJECTED_SCHEMA = pa.schema([(name, pa.string()) for name in ("place", "reason", "detail", "sample")])
 
 
@@ -20,7 +21,8 @@ class Rejects:
 
     def __init__(self, table: RowWriter, allowed: float) -> None:
         """``allowed``: the share of all records that may be malformed; 0: not one."""
-        self._table, self._allowed, self._last = table, allowed, ""
+        self._table, self._allowed = table, allowed
+        self._first: list[str] = []
         self.counts: Counter[str] = Counter()
 
     def add(self, record: Rejected) -> None:
@@ -34,7 +36,8 @@ class Rejects:
                 raise TsumugiError(
                     f"{record}. To go on without such records, set bad_records to the share there may be"
                 )
-            self._last = str(record)
+            if len(self._first) < NAMED:
+                self._first.append(str(record))
         self.counts[record.reason] += 1
         row = {"place": record.place, "reason": record.reason, "detail": record.detail, "sample": record.sample}
         self._table.write(row, size=1024)
@@ -49,5 +52,5 @@ class Rejects:
         if bad > self._allowed * total:
             raise TsumugiError(
                 f"{bad:,} of {total:,} records are malformed, a share of {bad / total:.2g}, where bad_records allows "
-                f"{self._allowed:g}; the last of them: {self._last}"
+                f"{self._allowed:g}; the first of them: {'; '.join(self._first)}"
             )

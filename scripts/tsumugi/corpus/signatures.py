@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tsumugi.corpus.minhash import Scheme
-from tsumugi.corpus.tables import open_table, read_batches
+from tsumugi.corpus.tables import open_writer, read_batches
 from tsumugi.provenance import Manifest, write_manifest
 
 KEYS_AT_ONCE = 1 << 20
@@ -36,10 +36,11 @@ def sign_shard(spec: Mapping[str, Any], shard: Path, output: Path) -> Manifest:
     scheme = scheme_of(spec["dedup"]["near"])
     schema = pa.schema([(band_name(band), pa.uint64()) for band in range(scheme.bands)])
     path, documents = output.with_suffix(".parquet"), 0
-    with open_table(path, schema) as writer:
+    with open_writer(path, schema) as writer:
         for batch in read_batches(shard.with_suffix(".parquet"), ["text"], rows=4096):
             keys = scheme.band_keys(batch.column("text"))
-            writer.write_batch(pa.RecordBatch.from_arrays([pa.array(column) for column in keys.T], schema=schema))
+            columns = [pa.array(np.ascontiguousarray(column)) for column in keys.T]
+            writer.extend(pa.record_batch(columns, schema=schema), size=keys.nbytes)
             documents += len(keys)
     return write_manifest(
         output,

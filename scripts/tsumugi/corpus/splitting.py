@@ -57,6 +57,8 @@ def split_corpus(spec: Mapping[str, Any], shards: Sequence[Path], output: Path) 
             documents[side] += 1
             if split["group_by"] is not None:  # else every document is a family: nothing to hold in memory
                 families[family] += 1
+        if not documents:
+            raise TsumugiError(f"{output.parents[1]}: no document is left; its folder dropped/ says what dropped them")
         empty = [name for name in SPLITS if not documents[name]]
         if empty:
             raise TsumugiError(

@@ -4,14 +4,15 @@ No file is unpacked to the disk, and none is held in memory. What is wrong with 
 shows.
 """
 
-import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
+from lzma import LZMAError
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from tsumugi.corpus.xz import XzFile
 from tsumugi.errors import TsumugiError
 
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz"}
@@ -30,7 +31,7 @@ class RawStream:
         self.compression = next((name for magic, name in MAGIC.items() if start.startswith(magic)), None)
         self._source = file
         if self.compression == "xz":
-            self._source = lzma.LZMAFile(file)  # noqa: SIM115
+            self._source = XzFile(file)
         elif self.compression is not None:
             self._source = pa.CompressedInputStream(file, self.compression)
 
@@ -42,7 +43,7 @@ class RawStream:
         """
         try:
             block = self._source.read(size)
-        except (OSError, EOFError, lzma.LZMAError) as error:
+        except (OSError, EOFError, LZMAError) as error:
             raise TsumugiError(
                 f"{self.path}: damaged or cut off at byte {self._file.tell():,} of the file, {self._unpacked:,} of "
                 f"what it unpacks to ({str(error) or type(error).__name__}); fetch it again"
