@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.corpus.jaccard import ShingleSets, first_similar
@@ -27,6 +28,7 @@ from tsumugi.provenance import Manifest, write_manifest
 
 TEST_BYTES = 48 * 2**20  # their n-grams take three times as much
 TEST = SPLITS.index("test")
+SHORTEST = 20  # characters: "はい" gives no test document away, and instruction sets are full of it
 LEAKS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "shard", "test_corpus", "test_id")] + [("similarity", pa.float64())]
 )
@@ -129,7 +131,9 @@ def _leaks_in(
     """(row of the table of leaks, its split) of a shard's train and dev documents that are like one of a block."""
     found = []
     for rows, splits in corpus.batches_with_leaks(shard, ["id", "text"]):
-        rows, splits = rows.filter(pa.array(splits != TEST)), splits[splits != TEST]
+        long = pc.utf8_length(rows.column("text")).to_numpy(zero_copy_only=False) >= SHORTEST
+        looked_at = long & (splits != TEST)
+        rows, splits = rows.filter(pa.array(looked_at)), splits[looked_at]
         texts = Texts.of_column(rows.column("text"))
         for text, test_id, similarity in block.alike(texts, scheme, threshold):
             row = {"id": rows.column("id")[text].as_py(), "shard": shard, "test_corpus": block.corpus}
