@@ -5,7 +5,8 @@
 
 Makes normalized shards of a million short documents each, and their signatures: random ones, which costs less than to
 compute them, and what the jobs do with them is the same. Each shard but the first has 20,000 copies of documents of the
-shard before it, and 20,000 near copies. find_duplicates must find exactly these, then split_corpus splits all.
+shard before it, and 20,000 near copies. find_duplicates must find exactly the copies, and the near copies but for the
+few that MinHash misses (4 in a million at their similarity of 0.9); then split_corpus splits all.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from tsumugi.provenance import read_manifest, write_manifest
 
 A_SHARD = 1_000_000  # documents
 COPIES = 20_000  # in a shard, and as many near copies
+MISSED = 1e-4  # share of the near copies, at most
 CHARACTERS, BYTES = 24, 3  # of a text, of a character
 FIRST_KANJI, KANJI = 0x4E00, 0x1000
 BANDS = scheme_of(SPEC["dedup"]["near"]).bands
@@ -116,7 +118,7 @@ def measure(number: int, folder: Path) -> dict[str, Cost]:
     arguments = ["--spec", spec, "--shards", *made, "--signatures", *signatures, "--output", output]
     found = {"find_duplicates": run_script("find_duplicates", *arguments, folder=folder)}
     results, there = read_manifest(output)["results"], COPIES * (number - 1)
-    if results["duplicates"] != there or results["near_duplicates"] != there:
+    if results["duplicates"] != there or not there * (1 - MISSED) <= results["near_duplicates"] <= there:
         raise ArithmeticError(f"{there:,} duplicates and as many near duplicates are there, found were {results}")
     arguments = ["--spec", spec, "--shards", *made, "--output", folder / "split/manifest.json"]
     return found | {"split_corpus": run_script("split_corpus", *arguments, folder=folder)}
