@@ -23,7 +23,8 @@ def main() -> None:
     arguments = parser.parse_args()
     manifest = fetch_corpus(read_spec(arguments.spec, "reader"), arguments.data, arguments.output)
     for file in manifest["results"]["files"]:
-        print(f"{file['file']}: {file['bytes']:,} bytes, version {file['version']}, licence {file['licence']}")
+        version = f", version {file['version']}" if file["version"] else ""
+        print(f"{file['file']}: {file['bytes']:,} bytes{version}, licence {file['licence']}")
 
 
 if __name__ == "__main__":
