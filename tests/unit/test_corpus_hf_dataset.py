@@ -275,5 +275,5 @@ def test_a_card_tells_the_splits(data_files, splits):
     "given", [{}, {"folder": "x", "name": "a/b"}, {"folder": "x", "config": "ja"}, {"name": "../b"}, {"name": "a/b/c"}]
 )
 def test_a_dataset_is_here_or_on_the_hub(given):
-    with pytest.raises(ValidationError, match=r"give folder|for a dataset on the hub|String should match"):
+    with pytest.raises(ValidationError, match=r"give folder|for a dataset on the hub|wants the name of a dataset"):
         HfDataset(reader="hf_dataset", **given)
