@@ -275,10 +275,18 @@ def check_raw_files():
     for name in experiment.corpora:
         made = Path(f"results/corpora/{name}/raw.json")
         try:
-            if made.exists() and read_manifest(made)["spec"] != SPECS["fetch_corpus"](experiment, name):
+            if made.exists() and spec_of(made) != SPECS["fetch_corpus"](experiment, name):
                 raw_inputs(SimpleNamespace(corpus=name))
         except TsumugiError as error:
             raise WorkflowError(str(error)) from None
+
+
+def spec_of(manifest):
+    """What a manifest was made from; None of a file that is none: the job that reads it says so."""
+    try:
+        return read_manifest(manifest)["spec"]
+    except TsumugiError:
+        return None
 
 
 def part_shards(wildcards):

@@ -60,7 +60,7 @@ def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
     """Be a process of a trial."""
     import torch
     from tsumugi.provenance.gathering import named
-    from tsumugi.training.launch import leave_finished
+    from tsumugi.training.launch import leave_after
     from tsumugi.training.micro_batch_trial import Request, run_trial
 
     if arguments.threads:
@@ -79,8 +79,7 @@ def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
         folder=arguments.output,
     )
     notes, fits, too_large = arguments.trial
-    run_trial(request, Path(notes), int(fits), int(too_large) or None)
-    leave_finished()
+    leave_after(lambda: run_trial(request, Path(notes), int(fits), int(too_large) or None))
 
 
 def main() -> None:

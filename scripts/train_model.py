@@ -97,7 +97,7 @@ def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
     # after parsing: --help should not wait for torch
-    from tsumugi.training.launch import leave_finished, share_threads, spread
+    from tsumugi.training.launch import leave_after, share_threads, spread
 
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
@@ -105,27 +105,25 @@ def main() -> None:
     from tsumugi.training.job import Job, train
     from tsumugi.training.placement import Wishes
 
-    train(
-        Job(
-            spec=read_spec(arguments.spec, "objective", "recipe"),
-            seed=arguments.seed,
-            data=named(arguments.data),
-            start=arguments.init_from,
-            state=arguments.state,
-            output=arguments.output.parent,
-            wishes=Wishes(
-                micro_batch=arguments.micro_batch,
-                inventory=arguments.inventory,
-                calibration=arguments.calibration,
-                zero_stage=None if arguments.zero_stage == "auto" else int(arguments.zero_stage),
-                offload=arguments.offload == "cpu",
-                gradient_checkpointing=arguments.gradient_checkpointing,
-                stage=arguments.stage,
-            ),
-            checkpoint_seconds=arguments.checkpoint_seconds,
-        )
+    job = Job(
+        spec=read_spec(arguments.spec, "objective", "recipe"),
+        seed=arguments.seed,
+        data=named(arguments.data),
+        start=arguments.init_from,
+        state=arguments.state,
+        output=arguments.output.parent,
+        wishes=Wishes(
+            micro_batch=arguments.micro_batch,
+            inventory=arguments.inventory,
+            calibration=arguments.calibration,
+            zero_stage=None if arguments.zero_stage == "auto" else int(arguments.zero_stage),
+            offload=arguments.offload == "cpu",
+            gradient_checkpointing=arguments.gradient_checkpointing,
+            stage=arguments.stage,
+        ),
+        checkpoint_seconds=arguments.checkpoint_seconds,
     )
-    leave_finished()
+    leave_after(lambda: train(job))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tsumugi.models import build_model
 from tsumugi.models.adapters import add_adapter
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training.engines.base import trained
-from tsumugi.training.launch import leave_finished
+from tsumugi.training.launch import leave_after
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED
@@ -217,7 +217,6 @@ def main():
             answers.append(FUNCTIONS[case["do"]](world, Path(folder), case))
         if world.is_main:
             Path(output).write_text(json.dumps(answers))
-    leave_finished()
 
 
 def launch(ranks, cases, folder, scratch):
@@ -240,4 +239,4 @@ def launch(ranks, cases, folder, scratch):
 
 
 if __name__ == "__main__":
-    main()
+    leave_after(main)

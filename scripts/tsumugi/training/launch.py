@@ -8,16 +8,18 @@ import signal
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
 from tsumugi.cluster.inventory import this_host
 from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
 from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, run_cli
 from tsumugi.training.interruption import REPEATED_SECONDS
 
 SHUTDOWN_SECONDS = "60"  # for saving the state after a signal, where torchrun would give half of it
+SPEAKING_SECONDS = 1.0  # for the rank that names the error: torchrun ends the others as soon as one has left
 MEETING_SECONDS = 300  # from the first node to the last; imports from a slow disk take their time
 
 
@@ -144,16 +146,30 @@ def _end_at_signals() -> None:
         signal.signal(number, end)
 
 
-def leave_finished() -> NoReturn:
-    """End this process with status 0, without Python's own end, once everything is written.
+def leave_after(work: Callable[[], None]) -> NoReturn:
+    """Do ``work`` and end this process as :func:`run_cli` would, but without Python's own end.
 
     There a thread of Gloo or DeepSpeed that waits for the interpreter is unwound, and takes the process with it
-    ("terminate called without an active exception", status -6): now and then a run that is finished would have failed.
-    A process that was started alone has such threads too.
+    ("terminate called without an active exception", status -6): now and then a run that is finished would have failed,
+    or one that says what is wrong would have said that it was killed. A process that was started alone has such
+    threads too.
     """
+    from tsumugi.training.world import OtherRankFailed
+
+    status = 0
+    try:
+        run_cli(work)
+    except OtherRankFailed:
+        time.sleep(SPEAKING_SECONDS)
+        status = 1
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def share_threads(threads: int | None) -> None:
