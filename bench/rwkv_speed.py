@@ -25,6 +25,7 @@ import torch
 from results import Row, device_name, report
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, RwkvForCausalLM
+from tsumugi.models.packed_linear import packed
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 from tsumugi.models.rwkv_files import write_rwkv
 from tsumugi.models.wkv import empty_state, wkv, wkv_reference
@@ -132,7 +133,8 @@ def generation_row() -> Row:
 
     def together() -> torch.Tensor:
         options = {"max_new_tokens": NEW_TOKENS, "do_sample": False, "eos_token_id": None}
-        return model.generate(prompts, attention_mask=torch.ones_like(prompts), **options)[:, PROMPT_TOKENS:]
+        with torch.inference_mode(), packed(model):  # as generate_texts
+            return model.generate(prompts, attention_mask=torch.ones_like(prompts), **options)[:, PROMPT_TOKENS:]
 
     with tempfile.TemporaryDirectory(prefix="tsumugi-rwkv-") as folder:
         write_rwkv(model, Path(folder) / "model.pth")

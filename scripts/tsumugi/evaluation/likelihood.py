@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsumugi.generation.batches import by_length, mask, pad, padding_id
 from tsumugi.generation.progress import Progress
+from tsumugi.models.packed_linear import packed
 from tsumugi.tokenization.prompts import model_input
 
 IGNORED = -100
@@ -35,7 +36,7 @@ def bits_of_outputs(
     bits = np.zeros(len(outputs))
     scored = [i for i, output in enumerate(outputs) if len(output)]
     score = _encoder_decoder_bits if is_encoder_decoder else _decoder_only_bits
-    with Progress(len(scored), label) as progress:
+    with packed(model), Progress(len(scored), label) as progress:
         for batch in by_length([len(inputs[i]) + len(outputs[i]) for i in scored], micro_batch):
             rows = [scored[position] for position in batch]
             chosen = [inputs[i] for i in rows], [list(outputs[i]) for i in rows]

@@ -21,6 +21,7 @@ from tsumugi.generation.progress import Progress
 from tsumugi.generation.sampling import processors
 from tsumugi.generation.stopping import AtStopText, Stop
 from tsumugi.generation.test_pairs import Pair
+from tsumugi.models.packed_linear import packed
 from tsumugi.tokenization.prompts import model_input
 
 
@@ -117,7 +118,7 @@ def generate_texts(
     writer = Writer(model, tokenizer, Decoding.model_validate(decoding), max_output_tokens)
     inputs = [writer.inputs(pair.prompt) for pair in pairs]
     written: list[Generated | None] = [None] * len(pairs)
-    with Progress(len(pairs), "generate_text") as progress:
+    with packed(model), Progress(len(pairs), "generate_text") as progress:
         for batch in by_length([len(ids) for ids in inputs], micro_batch):
             started = time.perf_counter()
             rows = _generate_batch(writer, [inputs[i] for i in batch], [pairs[i].id for i in batch])

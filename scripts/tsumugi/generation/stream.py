@@ -11,6 +11,7 @@ from transformers.generation import BaseStreamer
 
 from tsumugi.config import Decoding
 from tsumugi.generation.generate import Writer
+from tsumugi.models.packed_linear import packed
 
 _Message = int | BaseException | None  # a token, why the model failed, or that it is done
 
@@ -67,7 +68,7 @@ def _stream(writer: Writer, prompt: list[int], identifier: str) -> Iterator[str]
 
     def work() -> None:
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), packed(writer.model):
                 writer.model.generate(
                     **writer.arguments([writer.inputs(prompt)], [identifier]),
                     streamer=_Tokens(queue),
