@@ -22,7 +22,7 @@ demo: $(INSTALLED)  ## run the default experiment and print where its report lie
 test: $(INSTALLED)  ## run the whole test suite
 	$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder
 
-bench: $(INSTALLED) $(VENV)/installed-bench  ## measure how fast it is, both sides of each ratio in one go (twenty minutes)
+bench: $(INSTALLED) $(VENV)/installed-bench  ## measure how fast it is, both sides of each ratio in one go (ten to twenty minutes)
 	$(BIN)/python bench/run_all.py
 
 lint: $(INSTALLED)  ## check the style of Python and Snakemake files, and Snakemake's own lint

@@ -2,7 +2,7 @@
 
     python bench/run_all.py
 
-It takes about twenty minutes, 2 GB below TMPDIR, and a machine that does nothing else: the load average below
+It takes ten to twenty minutes, 2 GB below TMPDIR, and a machine that does nothing else: the load average below
 each table says whether it did. A missed target is printed and no failure; a benchmark that breaks is one.
 """
 
