@@ -10,8 +10,12 @@ TABLE = "table"  # `record_property` under this name: text that the summary show
 
 
 def pytest_configure():
-    """Let SIGTERM, as `timeout` sends it, end the tests like Ctrl-C: what they have started is stopped."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Let SIGTERM, as `timeout` sends it, end the tests like Ctrl-C: what they have started is stopped.
+
+    Ctrl-C itself too: a shell that starts the tests with `&` has it ignored, by what the tests start as well.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
