@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from tsumugi.cluster.lease import Lease, remove_claims
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import verify
+from tsumugi.training.holding import held, lease_of
+from tsumugi.training.world import World
 
 WORKER = Path(__file__).with_name("lease_worker.py")
 LIFETIME = 4.0
@@ -222,12 +226,39 @@ def test_a_second_job_refuses_or_waits_in_slurm_and_does_not_train_again(work, m
     assert not list(Path("state").glob("twice/*.lock*"))
 
 
-def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch):
+@pytest.mark.parametrize("lost", [True, False])
+def test_what_goes_wrong_once_the_turn_is_lost_is_said_to_come_of_that(tmp_path, lost):
+    state, alone = tmp_path / "seed3/0123", World(0, 1, 0, 1, "here", torch.device("cpu"))
+    meant = "this job no longer holds its lock" if lost else "could not be saved"
+    with pytest.raises(TsumugiError, match=meant), held(state, alone):
+        if lost:
+            lease_of(state).path.unlink()
+        raise TsumugiError("the state could not be saved")
+    assert not lease_of(state).path.exists()
+
+
+def freeze(process, state, saving):
+    """Stop a process in the middle of saving, or not there."""
+    deadline = time.monotonic() + 120
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0.001)
+        if bool(list(state.glob("*/.step*.tmp*"))) == saving:
+            return
+        assert process.poll() is None and time.monotonic() < deadline
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.003)
+
+
+@pytest.mark.parametrize("saving", [False, True], ids=["computing", "saving"])
+def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch, saving):
     monkeypatch.chdir(work)
-    frozen = start(work, "frozen", **ELSEWHERE)
-    wait_for_step(work, "frozen", frozen)
-    frozen.send_signal(signal.SIGSTOP)
-    second = start(work, "frozen", SLURM_JOB_ID="7")
+    name = f"frozen-{saving}"
+    frozen = start(work, name, **ELSEWHERE)
+    wait_for_step(work, name, frozen)
+    freeze(frozen, Path("state") / name, saving)
+    second = start(work, name, SLURM_JOB_ID="7")
     said = second.communicate(timeout=180)[0]
     assert second.returncode == 0, said
     assert f"(process {frozen.pid} on gpu07); waiting until" in said
@@ -237,5 +268,5 @@ def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch):
     said = frozen.communicate(timeout=120)[0]
     assert frozen.returncode == 1
     assert said.count("error: ") == 1 and "this job no longer holds its lock" in said
-    assert verify("results/models/frozen/seed3/manifest.json")[1] == []
-    assert [path.name for path in Path("state/frozen").glob("*/*step*")] == ["step000000080"], "the second one's last"
+    assert verify(f"results/models/{name}/seed3/manifest.json")[1] == []
+    assert [path.name for path in Path("state", name).glob("*/*step*")] == ["step000000080"], "the second one's last"

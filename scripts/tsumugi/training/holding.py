@@ -49,12 +49,18 @@ def held(state: Path, world: World) -> Iterator[Turn]:
     """Within the block no other job writes this state folder. Rank 0 sees to it on behalf of all ranks.
 
     Raises:
-        TsumugiError: another job is at work, and this is no Slurm job, which would wait.
+        TsumugiError: another job is at work, and this is no Slurm job, which would wait. Or the turn was lost within
+            the block, and something went wrong there.
     """
     lease = lease_of(state)
     try:
         waited = world.patiently((lambda: _wait_for(lease, state)) if world.is_main else None)[0]
-        yield Turn(world, lease if world.is_main else None, waited)
+        try:
+            yield Turn(world, lease if world.is_main else None, waited)
+        except Exception:
+            if world.is_main:
+                lease.check()  # where another job has followed, it has removed files of ours: that is the reason
+            raise
     finally:
         lease.release()
 
