@@ -1,6 +1,8 @@
 """Invariant 1: the order of the examples is a function of sizes, weights, seed and step."""
 
+import math
 import tracemalloc
+from collections import Counter
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -39,7 +41,7 @@ def test_the_order_is_that_of_every_earlier_run():
         return [(draw.corpus, draw.index, draw.turn) for draw in sampler.batch(step, batch)]
 
     mixture = Sampler([50, 1000], [2.0, 0.5], 1234)
-    assert drawn(mixture, 10, 6) == [(0, 37, 0), (1, 811, 0), (1, 829, 0), (1, 813, 0), (1, 954, 0), (1, 244, 0)]
+    assert drawn(mixture, 10, 6) == [(1, 180, 0), (1, 497, 0), (1, 66, 0), (1, 928, 0), (1, 229, 0), (0, 40, 0)]
     large = Sampler([10**9], [1.0], 42)
     assert drawn(large, 3, 4) == [(0, 545866579, 0), (0, 859178079, 0), (0, 3502031, 0), (0, 274778127, 0)]
     tiny = Sampler([7], [1.0], 2**40 + 5)
@@ -111,6 +113,64 @@ def test_nothing_is_drawn_again_before_everything_was_drawn(sizes, seed, batch, 
     whole = [sampler.draw(number) for number in range(sampler.epoch_length)]
     for corpus, quota in enumerate(sampler.quotas):
         assert sum(draw.corpus == corpus for draw in whole) == quota
+
+
+@settings(max_examples=300)
+@given(
+    corpora=st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from([0.03, 0.3, 0.5, 1.0, 1.5, 2.0, 2.5, 10.0])),
+        min_size=1,
+        max_size=8,
+    ),
+    seed=st.integers(0, 2**32),
+    epochs=st.floats(0.1, 4),
+)
+def test_at_every_moment_no_example_was_drawn_twice_more_often_than_another(corpora, seed, epochs):
+    sampler = Sampler([size for size, _ in corpora], [weight for _, weight in corpora], seed)
+    drawn = [Counter({index: 0 for index in range(size)}) for size in sampler.sizes]
+    examples_drawn = [Counter({0: size}) for size in sampler.sizes]  # how often -> how many examples
+    length, totals = sampler.epoch_length, np.zeros(len(corpora))
+    expected = np.array(sampler.quotas) / length
+    for number, draw in enumerate(sampler.batch(0, math.ceil(epochs * length)), start=1):
+        times = drawn[draw.corpus][draw.index]
+        assert draw.turn == times
+        drawn[draw.corpus][draw.index] += 1
+        histogram = examples_drawn[draw.corpus]
+        histogram[times] -= 1
+        histogram[times + 1] += 1
+        often = [count for count, examples in histogram.items() if examples]
+        assert max(often) - min(often) <= 1
+        totals[draw.corpus] += 1
+        # evenly mixed: as many of each corpus as its share of what was drawn, give or take one draw, and one place for
+        # each corpus
+        assert np.all(np.abs(totals - number * expected) <= 1 + len(corpora) * expected)
+        if number % length == 0:
+            assert totals.tolist() == [quota * number // length for quota in sampler.quotas]
+
+
+def test_a_small_corpus_with_a_great_weight_is_seen_as_a_whole_before_anything_repeats():
+    sampler = Sampler([10_000, 500], [1.0, 10.0], 3)
+    small = [draw.index for draw in sampler.batch(0, sampler.epoch_length) if draw.corpus == 1]
+    for turn in range(10):
+        assert sorted(small[500 * turn : 500 * (turn + 1)]) == list(range(500))
+    assert len({tuple(small[500 * turn : 500 * (turn + 1)]) for turn in range(10)}) == 10, "each time in another order"
+
+
+def test_the_corpora_of_a_mixture_alternate_at_random():
+    """No corpus comes at regular places: neither in one epoch nor at the same places of every epoch and seed."""
+    sampler = Sampler([300, 100, 1], [1.0, 1.0, 1.0], 5)
+    order = [draw.corpus for draw in sampler.batch(0, 3 * 401)]
+    gaps = np.diff(np.flatnonzero(np.array(order) == 1))
+    assert len(set(gaps.tolist())) >= 5  # a gap of 4 on average; 1 to 8 occur
+    assert len({tuple(order[401 * epoch : 401 * (epoch + 1)]) for epoch in range(3)}) == 3
+    firsts = Counter(Sampler([3, 1], [1.0, 1.0], seed).draw(0).corpus for seed in range(4000))
+    # P(the one draw of corpus 1 comes before the first of corpus 0) = 1/6; 4000 trials: six deviations are 141
+    assert abs(firsts[1] - 4000 / 6) < 142
+    places = Counter(
+        [draw.corpus for draw in Sampler([50, 1], [1.0, 1.0], seed).batch(0, 51)].index(1) * 5 // 51
+        for seed in range(2000)
+    )
+    assert min(places.values()) > 2000 / 5 - 6 * (2000 * 0.2 * 0.8) ** 0.5
 
 
 def test_a_whole_epoch_of_one_corpus_is_every_example_once():

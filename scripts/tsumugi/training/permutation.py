@@ -22,6 +22,11 @@ def mix(*values: int) -> int:
     return state
 
 
+def mix_many(values: np.ndarray, *key: int) -> np.ndarray:
+    """:func:`mix` of ``key`` and every value at once: (N,) integers -> (N,) uint64."""
+    return _absorb_many(np.uint64(mix(*key)), values.astype(np.uint64))
+
+
 def _absorb(state: int, value: int) -> int:
     state = (state + value) & MASK
     state = ((state ^ (state >> 30)) * FIRST_FACTOR) & MASK

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tsumugi.errors import TsumugiError
-from tsumugi.training.permutation import permute, permute_many
+from tsumugi.training.permutation import mix_many, permute_many
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,16 @@ class Draw:
 class Sampler:
     """Passes over one or several corpora, in memory that does not depend on their sizes.
 
-    An epoch draws ``round(weight * size)`` examples of every corpus, in an order that mixes them. Within a corpus the
-    draws of successive epochs continue one another: nothing is drawn a second time before everything was drawn once.
+    An epoch draws ``round(weight * size)`` examples of every corpus, one at least: its quota. The draws of a corpus are
+    counted through all epochs, and the draw with rank ``r`` is example ``r % size`` of turn ``r // size``, in an order
+    of its own for each turn. So nothing is drawn a second time before everything was drawn once: at every moment, not
+    only where an epoch ends, the examples of a corpus were drawn equally often, or some once more than the others.
+
+    How the corpora alternate: time is counted in epochs. A corpus with quota ``q`` cuts each epoch into ``q`` equal
+    parts, and its draw with rank ``r`` falls on a random moment of part ``r``, at the time ``(r + u) / q``; ``u`` is a
+    hash in [0, 1). The order of all these moments is the order of the draws. So the moments of a corpus are in the
+    order of its ranks, an epoch holds exactly its quota, and up to a time ``t`` it is drawn ``q * t`` times, give or
+    take one.
     Batches run on over the end of an epoch, so no example is left out where the batch does not divide it.
     """
 
@@ -37,14 +45,7 @@ class Sampler:
 
     def draw(self, number: int) -> Draw:
         """The example with this number, counted from the start of training."""
-        epoch, position = divmod(number, self.epoch_length)
-        slot = permute(position, self.epoch_length, self.seed, 0, epoch)
-        for corpus, quota in enumerate(self.quotas):
-            if slot < quota:
-                turn, place = divmod(epoch * quota + slot, self.sizes[corpus])
-                return Draw(corpus, permute(place, self.sizes[corpus], self.seed, 1, corpus, turn), turn)
-            slot -= quota
-        raise AssertionError("the quotas sum to the epoch's length")
+        return self.slice(number, 1, range(1))[0]
 
     def batch(self, step: int, global_batch: int) -> list[Draw]:
         """The examples of step ``step`` (from 0), in order."""
@@ -56,21 +57,41 @@ class Sampler:
         It computes nothing of the others: this is all that a rank needs to know of a step.
         """
         numbers = step * global_batch + np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
-        corpora, indices, turns = (np.empty(len(numbers), np.int64) for _ in range(3))
-        epochs, places = np.divmod(numbers, self.epoch_length)
-        for epoch, of_epoch in _groups(epochs):
-            slots = permute_many(places[of_epoch], self.epoch_length, self.seed, 0, epoch)
-            begin = 0
-            for corpus, quota in enumerate(self.quotas):
-                inside = (slots >= begin) & (slots < begin + quota)
-                chosen = of_epoch[inside]
-                turns_here, spots = np.divmod(epoch * quota + slots[inside] - begin, self.sizes[corpus])
-                for turn, of_turn in _groups(turns_here):
-                    found = permute_many(spots[of_turn], self.sizes[corpus], self.seed, 1, corpus, turn)
-                    indices[chosen[of_turn]] = found
-                corpora[chosen], turns[chosen] = corpus, turns_here
-                begin += quota
+        corpora, ranks = self._corpora_and_ranks(numbers)
+        indices, turns = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
+        for corpus, chosen in _groups(corpora):
+            size = self.sizes[corpus]
+            turns[chosen], places = np.divmod(ranks[chosen], size)
+            for turn, of_turn in _groups(turns[chosen]):
+                # Two permutations where one would do: the order of a single corpus is that of every earlier run.
+                order = permute_many(places[of_turn], size, self.seed, 0, turn)
+                indices[chosen[of_turn]] = permute_many(order, size, self.seed, 1, corpus, turn)
         return list(map(Draw, corpora.tolist(), indices.tolist(), turns.tolist()))
+
+    def _corpora_and_ranks(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The corpus of each draw, and the rank of the draw among all draws of that corpus.
+
+        Only draws that can have these numbers are put in order. With ``C`` corpora and ``L`` draws an epoch, the number
+        of draws before time ``t`` is within ``C`` of ``L * t``; so draw ``n`` falls on a time between ``(n - C) / L``
+        and ``(n + 1 + C) / L``, whatever the random moments are. What lies in earlier parts of the epochs of a corpus
+        has smaller numbers, what lies in later ones has greater; a part more on either side allows for rounding.
+        """
+        if not len(numbers):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        count, first, last = len(self.quotas), int(numbers.min()), int(numbers.max())
+        corpora, ranks, moments, earlier = [], [], [], 0
+        for corpus, quota in enumerate(self.quotas):
+            start = max(0, (first - count) * quota // self.epoch_length - 1)
+            stop = (last + 1 + count) * quota // self.epoch_length + 2
+            near = np.arange(start, stop, dtype=np.int64)
+            corpora.append(np.full(len(near), corpus))
+            ranks.append(near)
+            # in [0, 1), and of so few bits that the sum is exact: no draw moves over the end of its part
+            moments.append((near + (mix_many(near, self.seed, 2, corpus) >> np.uint64(44)) * 2.0**-20) / quota)
+            earlier += start
+        # stable: of two equal moments the corpus named first comes first, everywhere alike
+        order = np.argsort(np.concatenate(moments), kind="stable")[numbers - earlier]
+        return np.concatenate(corpora)[order], np.concatenate(ranks)[order]
 
 
 def _groups(values: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
