@@ -21,9 +21,14 @@ from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models import bert, rwkv4, rwkv7, t5
+from tsumugi.models.tying import record_untied_head
 from tsumugi.tokenization import world  # noqa: F401, makes AutoTokenizer open the World tokenizer too
 
 logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
+# Of a T5 with a head of its own Transformers says that the config should be mended, which already says so.
+logging.get_logger("transformers.modeling_utils").addFilter(
+    lambda record: "will NOT tie them" not in record.getMessage()
+)
 
 BUILDERS = {"bert": bert.build, "rwkv4": rwkv4.build, "rwkv7": rwkv7.build, "t5": t5.build}
 
@@ -58,6 +63,7 @@ def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         ) from error
     if tokenizer.pad_token_id is None:
         raise TsumugiError(f"{source}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
+    record_untied_head(model)
     return model, tokenizer
 
 

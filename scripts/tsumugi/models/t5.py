@@ -3,12 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
 from transformers import T5Config, T5ForConditionalGeneration
+
+from tsumugi.models.tying import record_untied_head
+
+HEAD_STD = 0.02  # of the fresh weights of a head of its own, as in BERT and GPT-2: the first loss is that of chance
 
 
 def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, eos: int) -> T5ForConditionalGeneration:
     """A model with fresh weights from the config's ``t5`` architecture (version 1.1: gated GELU)."""
-    return T5ForConditionalGeneration(
+    model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=vocab_size,
             d_model=architecture["d_model"],
@@ -18,7 +24,7 @@ def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, 
             num_decoder_layers=architecture["num_decoder_layers"],
             num_heads=architecture["num_heads"],
             dropout_rate=architecture["dropout_rate"],
-            tie_word_embeddings=architecture["tie_embeddings"],
+            tie_word_embeddings=architecture["tie_embeddings"],  # of T5Config: scale the logits, or not
             feed_forward_proj="gated-gelu",
             pad_token_id=pad,
             bos_token_id=bos,
@@ -26,3 +32,8 @@ def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, 
             decoder_start_token_id=pad,
         )
     )
+    if not architecture["tie_embeddings"]:
+        model.lm_head.weight = nn.Parameter(torch.empty_like(model.lm_head.weight))
+        nn.init.normal_(model.lm_head.weight, std=HEAD_STD)
+        record_untied_head(model)
+    return model
