@@ -1,6 +1,11 @@
 """Write a finished RWKV-4 or RWKV-7 run as the official .pth that the rwkv package and other RWKV tools open.
 
-An adapter is folded into its base first. Weights are stored as fp32 unless --dtype says otherwise.
+An adapter is folded into its base first. Weights are stored as fp32 unless --dtype says otherwise. The file does not
+hold how a text begins: with the end token in front of it, id 0 of the World tokenizer. The rwkv package adds none:
+
+    model.forward([0, *pipeline.encode(prompt)], None)
+
+Example:
 
     python scripts/export_rwkv.py --model results/models/rwkv-base/seed42 --output rwkv-base.pth --dtype bf16
 """
@@ -29,10 +34,13 @@ def main() -> None:
         raise TsumugiError(f"{arguments.output}: must end with .pth, or the rwkv package, which adds it, finds no file")
     from tsumugi.models.loading import load_run  # after parsing: --help should not wait for it
     from tsumugi.models.rwkv_files import DTYPES, write_rwkv
+    from tsumugi.tokenization.prompts import model_input
 
-    model, _ = load_run(arguments.model)
+    model, tokenizer = load_run(arguments.model)
     write_rwkv(model, arguments.output, DTYPES[arguments.dtype])
     print(f"written: {arguments.output} ({model.config.model_type}, {arguments.dtype})")
+    (first,) = model_input([], tokenizer.eos_token_id, is_encoder_decoder=False)
+    print(f"the run has read id {first} in front of every text; the rwkv package adds none: give it [{first}, *ids]")
 
 
 if __name__ == "__main__":

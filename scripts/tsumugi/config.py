@@ -184,7 +184,7 @@ class Task(Section):
     input: Literal["title", "text", "category"]
     output: Literal["title", "text", "category"]
     prompts: Annotated[dict[Name, str], Field(min_length=1, description="templates; {input} stands for the input")]
-    max_input_tokens: PositiveInt = 64
+    max_input_tokens: PositiveInt = Field(64, description="to so many the input is cut before it fills the template")
     max_output_tokens: PositiveInt = 512
     scored_characters: PositiveInt = Field(256, description="every model is scored on this prefix of each output")
     bootstrap_samples: PositiveInt = Field(2000, description="resamples of the test documents behind each interval")

@@ -227,3 +227,8 @@ def test_mistakes_on_the_way_are_named(tuned, capsys):
         call(make_world_tokenizer, output="world")
     call(import_rwkv, file="tuned.pth", output="alone")
     assert "without a tokenizer" in capsys.readouterr().out
+
+
+def test_the_export_says_which_id_stands_in_front_of_a_text(tuned, capsys, tmp_path):
+    call(export_rwkv, model="merged", output=tmp_path / "again.pth")
+    assert "the rwkv package adds none: give it [0, *ids]" in capsys.readouterr().out

@@ -25,7 +25,7 @@ from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.tokenization.pairs import PairSpec, encode_pairs
-from tsumugi.tokenization.prompts import encode_prompt, encode_text
+from tsumugi.tokenization.prompts import PromptEncoder, encode_text
 from tsumugi.tokenization.sampling import MAX_CHARACTERS, pieces_of, sample_lines
 from tsumugi.tokenization.train import train_sentencepiece
 
@@ -129,9 +129,9 @@ def test_pairs_follow_the_contract(folder, tokenizer):
         assert pq.read_table(f"{prefix}.parquet").to_pylist() == [{key: row[key] for key in keys} for row in expected]
         data = IndexedDataset(prefix)
         cut = 0
+        prompts = PromptEncoder(tokenizer, PAIRS["template"], PAIRS["max_input_tokens"])
         for i, row in enumerate(expected):
-            prompt = encode_prompt(tokenizer, PAIRS["template"], row["title"], PAIRS["max_input_tokens"])
-            assert data[2 * i].tolist() == prompt
+            assert data[2 * i].tolist() == prompts.encode(row["title"])
             ids = encode_text(tokenizer, row["text"])
             cut += len(ids) > 100
             assert data[2 * i + 1].tolist() == (ids[:100] if len(ids) > 100 else [*ids, tokenizer.eos_token_id])

@@ -14,7 +14,7 @@ from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
 from tsumugi.corpus.tables import FORMAT
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
-from tsumugi.tokenization.prompts import encode_prompt, encode_text
+from tsumugi.tokenization.prompts import PromptEncoder, encode_text
 
 ADVICE = {
     "title": "filter such documents out of the corpus (filter: title)",
@@ -32,7 +32,7 @@ class PairSpec:
         input: column that is read.
         output: column that is written.
         template: the words around the input, with ``{input}`` in its place.
-        max_input_tokens: limit of the input alone.
+        max_input_tokens: limit of the input; what reaches beyond it is cut before the template is filled.
         max_output_tokens: limit of the output; an output that reaches beyond it is cut and gets no end token.
     """
 
@@ -72,15 +72,17 @@ def encode_pairs(
         For each split: pairs, prompt_tokens, output_tokens, truncated (outputs that were cut) and truncated_share.
 
     Raises:
-        TsumugiError: a document has no input or no output, or a file of the corpus is missing or broken.
+        TsumugiError: a document has no input or no output, the limit leaves nothing of its input, or a file of the
+            corpus is missing or broken.
     """
+    prompts = PromptEncoder(tokenizer, spec.template, spec.max_input_tokens)
     columns = list(dict.fromkeys(("id", "title", "category", spec.input, spec.output)))
     with ExitStack() as stack:
         files = {split: _open_files(stack, folder / split, len(tokenizer)) for split in SPLITS}
         for shard in corpus.shards():
             for rows, splits in corpus.batches(shard, columns):
                 for row, split in zip(rows.to_pylist(), splits.tolist(), strict=True):
-                    files[SPLITS[split]].add(*_encode_pair(row, spec, tokenizer, corpus.shard_path(shard)))
+                    files[SPLITS[split]].add(*_encode_pair(row, spec, prompts, corpus.shard_path(shard)))
                 for index, split in enumerate(SPLITS):
                     chosen = rows.select(_SCHEMA.names).filter(pa.array(splits == index))
                     files[split].rows.write_batch(chosen.cast(_SCHEMA))
@@ -96,16 +98,19 @@ def _open_files(stack: ExitStack, prefix: Path, vocab_size: int) -> _PairFiles:
 
 
 def _encode_pair(
-    row: dict[str, Any], spec: PairSpec, tokenizer: PreTrainedTokenizerBase, path: Path
+    row: dict[str, Any], spec: PairSpec, prompts: PromptEncoder, path: Path
 ) -> tuple[list[int], list[int], bool]:
     for column in (spec.input, spec.output):
         if not (row[column] or "").strip():
             raise TsumugiError(f"{path}: document {row['id']} has no {column}, which the task needs; {ADVICE[column]}")
-    prompt = encode_prompt(tokenizer, spec.template, row[spec.input], spec.max_input_tokens)
-    ids = encode_text(tokenizer, row[spec.output])
+    try:
+        prompt = prompts.encode(row[spec.input])
+    except TsumugiError as error:
+        raise TsumugiError(f"{path}: document {row['id']}: {spec.input}: {error}") from None
+    ids = encode_text(prompts.tokenizer, row[spec.output])
     if len(ids) > spec.max_output_tokens:
         return prompt, ids[: spec.max_output_tokens], True
-    return prompt, [*ids, tokenizer.eos_token_id], False
+    return prompt, [*ids, prompts.tokenizer.eos_token_id], False
 
 
 def _with_share(counts: dict[str, int]) -> dict[str, Any]:
