@@ -12,7 +12,7 @@ from glob import escape, glob
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version
+from snakemake.utils import min_version, update_config
 
 min_version("9.27")
 
@@ -28,12 +28,13 @@ os.environ.update(
     PYTHONUNBUFFERED="1",
 )
 
-from tsumugi.config_file import load_config, refuse_duplicate_keys
+from tsumugi.config_file import from_command_line, load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import source_files
 from tsumugi.reporting.inputs import manifests as report_manifests
 from tsumugi.reporting.spec import report_spec
 from tsumugi.specs import SPECS
+from tsumugi.yaml_file import YamlFile
 
 # A `configfile:` would be merged with the one on the command line; this way `--configfile` replaces it, in the main
 # process and in the jobs that it submits.
@@ -42,9 +43,14 @@ if not workflow.overwrite_configfiles:
     configfile: str(Path(workflow.basedir) / "config.yaml")
 
 
+# Snakemake has read these files by the rules of YAML 1.1, where 012 is ten and 12:30 is 750: read them again.
 try:
-    refuse_duplicate_keys(workflow.configfiles)
-    experiment = load_config(config, ", ".join(map(str, workflow.configfiles)) or "config.yaml")
+    files = [YamlFile(path) for path in workflow.configfiles]
+    overrides = from_command_line(workflow.config_settings.config)
+    merged = {}
+    for part in [*(file.content for file in files), overrides]:
+        update_config(merged, part)
+    experiment = load_config(merged, ", ".join(map(str, workflow.configfiles)), files, overrides)
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None
 

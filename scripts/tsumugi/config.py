@@ -4,13 +4,14 @@ Named sections refer to one another by name. Unknown keys are refused, and every
 what it wants. ``python scripts/write_schema.py`` regenerates ``config.schema.json`` from these models.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from tsumugi.cluster.needs import Needs
 from tsumugi.config_corpora import Corpus
-from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section, Seed, Share
+from tsumugi.section import NUMBER, WHOLE, Flag, Name, PositiveFloat, PositiveInt, Section, Seed, Share, scalars_in
 
 Weights = Annotated[dict[Name, PositiveFloat], Field(min_length=1)]
 
@@ -22,7 +23,7 @@ class TrainedTokenizer(Section):
     """A SentencePiece tokenizer, trained on the train splits of the named corpora alone."""
 
     kind: Literal["unigram", "bpe"]
-    vocab_size: Annotated[int, Field(ge=400, description="107 special tokens and 256 bytes are part of it"), NUMBER]
+    vocab_size: Annotated[int, Field(ge=400, description="107 special tokens and 256 bytes are part of it"), WHOLE]
     corpora: Weights
     character_coverage: Annotated[float, Field(gt=0.9, le=1), NUMBER] = 0.9995
     max_sentences: PositiveInt = Field(1_000_000, description="lines sampled for training, over all corpora")
@@ -49,7 +50,7 @@ class Rwkv4(Section):
     kind: Literal["rwkv4"]
     n_layer: PositiveInt
     n_embd: PositiveInt
-    tie_embeddings: bool = False
+    tie_embeddings: Flag = False
 
 
 class Rwkv7(Section):
@@ -59,7 +60,7 @@ class Rwkv7(Section):
     n_layer: PositiveInt
     n_embd: PositiveInt
     head_size: PositiveInt = 64
-    tie_embeddings: bool = False
+    tie_embeddings: Flag = False
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> "Rwkv7":
@@ -78,7 +79,7 @@ class T5(Section):
     num_layers: PositiveInt
     num_decoder_layers: PositiveInt
     num_heads: PositiveInt
-    tie_embeddings: bool = True
+    tie_embeddings: Flag = True
     dropout_rate: Share = 0.0
 
 
@@ -125,7 +126,7 @@ class Recipe(Section):
     eps: PositiveFloat = 1e-8
     weight_decay: Annotated[float, Field(ge=0), NUMBER] = 0.0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up"), NUMBER] = 0
+    warmup: Annotated[int, Field(ge=0, description="steps of linear warm-up"), WHOLE] = 0
     min_learning_rate: Annotated[float, Field(ge=0), NUMBER] = 0.0
     clip: PositiveFloat | None = Field(1.0, description="largest gradient norm")
     learning_rate_factors: dict[str, PositiveFloat] = Field(
@@ -151,7 +152,7 @@ class Recipe(Section):
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-TokenId = Annotated[int, Field(ge=0), NUMBER]
+TokenId = Annotated[int, Field(ge=0), WHOLE]
 
 
 class Decoding(Section):
@@ -161,17 +162,18 @@ class Decoding(Section):
     number of times fades by ``penalty_decay`` with each further token, and blanks and digits count as none.
     """
 
-    do_sample: bool = False
+    do_sample: Flag = False
     temperature: PositiveFloat = 1.0
     top_p: Annotated[float, Field(gt=0, le=1), NUMBER] = 1.0
-    top_k: Annotated[int, Field(ge=0, description="0: every token"), NUMBER] = 0
+    top_k: Annotated[int, Field(ge=0, description="0: every token"), WHOLE] = 0
     repetition_penalty: PositiveFloat = 1.0
     presence_penalty: Annotated[float, NUMBER] = 0.0
     frequency_penalty: Annotated[float, NUMBER] = 0.0
     penalty_decay: Share = 1.0
-    temperature_last: bool = Field(False, description="apply it behind top_p and top_k, as RWKV does")
+    temperature_last: Flag = Field(False, description="apply it behind top_p and top_k, as RWKV does")
     banned_tokens: tuple[TokenId, ...] = Field((), description="ids that are never written")
-    stop: tuple[TokenId | Annotated[str, Field(min_length=1)], ...] = Field(
+    # strict: of what is no number in the file, none is made; "12" is the text
+    stop: tuple[Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)], ...] = Field(
         (), description="texts or token ids that end an output, itself without them"
     )
     seed: Seed = 0
@@ -263,13 +265,19 @@ class PeftMethod(Section):
 
     type: str = Field(description="name of the method as in PEFT's PeftType: IA3, VERA, LOHA, …")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any) -> Any:
+        """No type of ours says which of PEFT's keys want a number, or true or false."""
+        return scalars_in(value) if isinstance(value, Mapping) else value
+
 
 class Adapter(Section):
     """Train a small addition instead of all weights; ``merge`` also writes the model with the addition folded in."""
 
     lora: Lora | None = None
     peft: PeftMethod | None = None
-    merge: bool = False
+    merge: Flag = False
 
     @model_validator(mode="after")
     def _one_method(self) -> "Adapter":
@@ -297,7 +305,7 @@ class Run(Section):
     corpora: Weights | None = None
     task: Name | None = None
     prompt: Name | None = None
-    train_on_dev: bool = Field(
+    train_on_dev: Flag = Field(
         False, description="train on the dev documents too, as the thesis's RWKV does; its dev loss then says nothing"
     )
     adapter: Adapter | None = None
@@ -348,14 +356,14 @@ class Compute(Section):
         None, description="examples computed at once; null: what the inventory or a calibration says, else 16"
     )
     micro_batches: dict[Name, PositiveInt] = Field(default={}, description="the same for single runs")
-    zero_stage: Literal["auto", 0, 1, 2, 3] = Field(
+    zero_stage: Annotated[Literal["auto", 0, 1, 2, 3], NUMBER] = Field(
         "auto", description="what DeepSpeed shares out over the processes (0: nothing); auto: what the memory needs"
     )
-    gradient_checkpointing: bool = Field(False, description="compute activations a second time: less memory")
+    gradient_checkpointing: Flag = Field(False, description="compute activations a second time: less memory")
     offload: Literal["none", "cpu"] = Field("none", description="keep the optimizer in the memory of the CPU")
     inventory: str | None = Field(None, description="YAML file that says what kinds of machines there are")
     needs: dict[Name, Needs] = Field(default={}, description="run -> what its jobs need of a cluster's machines")
-    stage_to_scratch: bool = Field(
+    stage_to_scratch: Flag = Field(
         False, description="copy token files to the machine's own disk (scratch in the inventory) before training"
     )
     calibration: str = Field("calibration", description="folder of what was measured of each kind of device")

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.language import KNOWN
-from tsumugi.section import NUMBER, PositiveInt, Section, Seed, Share, text_like
+from tsumugi.section import NUMBER, WHOLE, Flag, PositiveInt, Section, Seed, Share, text_like
 
 Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
 
@@ -15,7 +15,7 @@ class LengthFilter(Section):
     """Keep documents of a plausible length, in characters of the normalized text."""
 
     name: Literal["length"]
-    min_characters: Annotated[int, Field(ge=0), NUMBER] = 0
+    min_characters: Annotated[int, Field(ge=0), WHOLE] = 0
     max_characters: PositiveInt | None = None
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class BlockedWordsFilter(Section):
 
     name: Literal["blocked_words"]
     words: Phrases
-    max_count: Annotated[int, Field(ge=0), NUMBER] = 0
+    max_count: Annotated[int, Field(ge=0), WHOLE] = 0
 
 
 Filter = Annotated[
@@ -128,7 +128,7 @@ class Dedup(Section):
     ``exact``: the same normalized text. ``near``: texts that are alike, found by MinHash and decided exactly.
     """
 
-    exact: bool = True
+    exact: Flag = True
     near: Likeness | None = None
 
 
@@ -205,7 +205,7 @@ class DebianDocs(CorpusBase):
     reader: Literal["debian_docs"]
     packages: tuple[DebianName, ...] = Field((), description="of Debian: manuals, manual pages, help")
     source_packages: tuple[DebianName, ...] = Field((), description="of Debian: sentencepiece brings a novel")
-    package_descriptions: bool = Field(
+    package_descriptions: Flag = Field(
         False, description="the Japanese descriptions of all of Debian's packages; their licence is not stated"
     )
     npm_packages: tuple[NpmPackage, ...] = Field((), description="name@version: electron-i18n, freee-mcp")

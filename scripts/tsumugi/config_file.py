@@ -1,66 +1,38 @@
-"""Reading a configuration: what YAML lets pass unseen, what the models refuse, and references that lead nowhere."""
+"""Reading a configuration: what the models refuse, and references that lead nowhere."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tsumugi.config import Config
 from tsumugi.config_references import reference_errors
 from tsumugi.errors import TsumugiError
+from tsumugi.plain_scalars import plain_scalar
+from tsumugi.yaml_file import Place, YamlFile
 
-MERGE = "tag:yaml.org,2002:merge"  # "<<": it may stand twice, and what it brings in may be overridden
-
-
-def refuse_duplicate_keys(paths: Iterable[str | Path]) -> None:
-    """Check each configuration file, as it is written: before merge keys are resolved.
-
-    Raises:
-        TsumugiError: with file, line and key.
-    """
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            try:
-                root = yaml.compose(file, yaml.SafeLoader)
-            except yaml.YAMLError as error:
-                raise TsumugiError(f"{path}: not YAML: {error}") from None
-        for mapping in _mappings(root):
-            _check(mapping, path)
+COMMAND_LINE = "--config"
 
 
-def _mappings(root: yaml.Node | None) -> Iterator[yaml.MappingNode]:
-    """Every mapping of a document, once, however many aliases lead to it."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            yield node
-            waiting += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+def from_command_line(value: Any) -> Any:
+    """What `snakemake --config` gave: texts, where Snakemake has not asked what an unquoted word is."""
+    if isinstance(value, Mapping):
+        return {key: from_command_line(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [from_command_line(inside) for inside in value]
+    return plain_scalar(value) if isinstance(value, str) else value
 
 
-def _check(mapping: yaml.MappingNode, path: str | Path) -> None:
-    seen: dict[tuple[str, str], int] = {}
-    for key, _ in mapping.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:  # a list or mapping as key fits nowhere anyhow
-            continue
-        line = key.start_mark.line + 1
-        if (key.tag, key.value) in seen:
-            raise TsumugiError(
-                f"{path}, line {line}: the key {key.value!r} already stands on line {seen[key.tag, key.value]}; "
-                "remove one of the two"
-            )
-        seen[key.tag, key.value] = line
-
-
-def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
+def load_config(
+    raw: Mapping[str, Any], source: str = "config.yaml", files: Sequence[YamlFile] = (), overrides: Any = None
+) -> Config:
     """Validate ``raw`` (as read from YAML) and the references between its sections.
+
+    Args:
+        source: name for messages.
+        files: what ``raw`` was merged from, in this order; a mistake is told with its line there.
+        overrides: what the command line has put over them.
 
     Raises:
         TsumugiError: with one line per mistake: file, key, what was found, what is wanted.
@@ -68,7 +40,7 @@ def load_config(raw: Mapping[str, Any], source: str = "config.yaml") -> Config:
     try:
         config = Config.model_validate(dict(raw))
     except ValidationError as error:
-        raise mistakes(source, "configuration", describe(error, raw)) from None
+        raise mistakes(source, "configuration", describe(error, raw, files, overrides)) from None
     if problems := reference_errors(config):
         raise mistakes(source, "configuration", problems)
     return config
@@ -91,16 +63,20 @@ WANTED = {
     "int_from_float": "wants a whole number",
     "too_short": "wants at least {min_length} of them",
     "missing": "is missing",
+    "string_type": "wants a text; what is meant as one is written in quotes",
 }
 
 
-def describe(error: ValidationError, raw: Mapping[str, Any]) -> list[str]:
-    """A line for each thing that a model refuses in ``raw``: its key in the file, what is wanted, what is there."""
-    return [_describe(entry, raw) for entry in error.errors()]
+def describe(
+    error: ValidationError, raw: Mapping[str, Any], files: Sequence[YamlFile] = (), overrides: Any = None
+) -> list[str]:
+    """A line for each thing that a model refuses in ``raw``: its key, what is wanted, what is there, in which line."""
+    return [_describe(entry, raw, files, overrides) for entry in error.errors()]
 
 
-def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any], files: Sequence[YamlFile], overrides: Any) -> str:
     kept = _keys(entry, raw)
+    place, line = _place(kept, files, overrides)
     context = entry.get("ctx", {})
     message = entry["msg"].removeprefix("Value error, ")
     if entry["type"] in WANTED:
@@ -109,13 +85,35 @@ def _describe(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
         message = "unknown key: remove it or correct its spelling"
     if entry["type"] == "union_tag_invalid":
         where = ".".join([*kept, context["discriminator"].strip("'")])
-        return f"{where}: {context['tag']!r} is not known; choose from: {context['expected_tags'].replace(chr(39), '')}"
+        expected = context["expected_tags"].replace(chr(39), "")
+        return f"{where}: {context['tag']!r} is not known; choose from: {expected}{line}"
     if entry["type"] == "union_tag_not_found":
-        return f"{'.'.join([*kept, context['discriminator'].strip(chr(39))])}: {WANTED['missing']}"
+        return f"{'.'.join([*kept, context['discriminator'].strip(chr(39))])}: {WANTED['missing']}{line}"
     where, is_mapping = ".".join(kept) or "top level", isinstance(entry["input"], Mapping)
     if entry["type"] == "missing" or (entry["type"] == "value_error" and is_mapping):
-        return f"{where}: {message}"
-    return f"{where}: {message} (found {'a mapping' if is_mapping else repr(entry['input'])})"
+        return f"{where}: {message}{line}"
+    written = place.text if place is not None and place.depth == len(kept) else None
+    if is_mapping:
+        found = "a mapping"
+    elif written is None or isinstance(entry["input"], str):
+        found = repr(entry["input"])
+    else:
+        found = written or "nothing"  # 1.10 and not 1.1
+    return f"{where}: {message} (found {found}){line}"
+
+
+def _place(keys: Sequence[str], files: Sequence[YamlFile], overrides: Any) -> tuple[Place | None, str]:
+    """Where a key, or the innermost section that there is of it, was said last, and that in words."""
+    inside = overrides
+    for key in keys:
+        inside = inside.get(key) if isinstance(inside, Mapping) else None
+    if keys and inside is not None:
+        return None, f", in {COMMAND_LINE}"
+    places = [place for file in files if (place := file.find(keys)) is not None]
+    if not places:
+        return None, ""
+    place = max(reversed(places), key=lambda place: place.depth)
+    return place, f", line {place.line}" + (f" of {place.file.path}" if len(files) > 1 else "")
 
 
 def _keys(entry: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:

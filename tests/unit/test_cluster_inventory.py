@@ -116,7 +116,7 @@ def test_of_kinds_with_one_name_the_nearest_memory_is_taken(sizes, share):
     ("change", "message"),
     [
         ({"gpus": -1}, "kinds.a6000.gpus: Input should be greater than or equal to 0 (found -1)"),
-        ({"gpus": True}, "kinds.a6000.gpus: wants a number (found True)"),
+        ({"gpus": True}, "kinds.a6000.gpus: wants a number (found true), line 5"),
         ({"micro_batch": 0}, "kinds.a6000.micro_batch: Input should be greater than 0 (found 0)"),
         ({"micro_batch": {"t5-base": 0}}, "kinds.a6000.micro_batch.t5-base: Input should be greater than 0"),
         ({"gpu_memory": 48}, "kinds.a6000.gpu_memory: unknown key"),

@@ -11,9 +11,10 @@ import tsumugi.config_corpora
 import yaml
 from pydantic import ValidationError
 from tsumugi.config import Config
-from tsumugi.config_file import load_config, refuse_duplicate_keys
+from tsumugi.config_file import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.specs import SPECS
+from tsumugi.yaml_file import YamlFile
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [ROOT / "config.yaml", *sorted((ROOT / "experiments").glob("*.yaml"))]
@@ -212,13 +213,14 @@ def test_the_key_is_that_of_the_file(path, value, key):
 
 def test_yaml_that_looks_like_a_key_standing_twice_is_accepted(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "late:\n  deep:\n    c: &c {<<: &a {x: 1}, x: 2}\nb: {<<: *c, x: 3}\nd:\n  <<: *a\n  <<: *c\n? [1, 2]\n: 4\n"
-    )
-    refuse_duplicate_keys([path])
-    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 1\n  'y': 2\n? [1]\n: {z: 1, z: 2}\n")
-    with pytest.raises(TsumugiError, match=r"line [57]: the key '[yz]' already stands on line"):
-        refuse_duplicate_keys([path])
+    path.write_text("late:\n  deep:\n    c: &c {<<: &a {x: 1}, x: 2}\nb: {<<: *c, x: 3}\nd:\n  <<: *a\n  <<: *c\n")
+    assert YamlFile(path).content == yaml.safe_load(path.read_text())
+    path.write_text("late: 1\n? [1, 2]\n: 4\n")
+    with pytest.raises(TsumugiError, match=r"line 2: a list or mapping stands where a key should"):
+        YamlFile(path)
+    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 1\n  'y': 2\nc: {z: 1, z: 2}\n")
+    with pytest.raises(TsumugiError, match=r"line [56]: the key '[yz]' already stands on line"):
+        YamlFile(path)
 
 
 def test_runs_in_a_circle_are_found(raw):
@@ -232,7 +234,7 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("recipes:\n  a: {steps: 1}\n  b: {steps: 2}\n  a: {steps: 3}\n", encoding="utf-8")
     with pytest.raises(TsumugiError, match=r"mine.yaml, line 4: the key 'a' already stands on line 2"):
-        refuse_duplicate_keys([path])
+        YamlFile(path)
 
 
 def test_all_mistakes_are_told_at_once(raw):

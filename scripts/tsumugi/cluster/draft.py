@@ -11,6 +11,7 @@ from tsumugi.cluster.grouping import Group
 from tsumugi.cluster.host_patterns import host_patterns
 from tsumugi.cluster.inventory import GRES, HOW_TO_SEE_A_GPU
 from tsumugi.cluster.scontrol import Node, Partition
+from tsumugi.plain_scalars import plain_scalar
 
 HEAD = """\
 # What machines this cluster has: one entry for each kind of node; drafted by scripts/draft_inventory.py from scontrol.
@@ -42,8 +43,8 @@ def draft_text(groups: Sequence[Group], answers: Mapping[str, Answer], nodes: Se
 
 
 def _word(value: str) -> str:
-    """A string that YAML reads as that string: quoted where 4090 would become a number."""
-    return value if yaml.safe_load(value) == value else json.dumps(value)
+    """A string that YAML reads as that string, by our rules and by those of others: quoted where 4090 is a number."""
+    return value if yaml.safe_load(value) == plain_scalar(value) == value else json.dumps(value)
 
 
 def _line(key: str, value: str, comment: str) -> str:

@@ -13,12 +13,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from tsumugi.config_file import describe, mistakes, refuse_duplicate_keys
+from tsumugi.config_file import describe, mistakes
 from tsumugi.errors import TsumugiError
-from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.section import NUMBER, WHOLE, Hours, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.yaml_file import YamlFile
 
 OWN_MEMORY = 0.9  # a GPU shows a little less than is sold; one with less than this share of it is of another kind
 HOW_TO_SEE_A_GPU = "nvidia-smi --query-gpu=name,memory.total,compute_cap --format=csv"
@@ -61,7 +61,7 @@ MicroBatch = Annotated[  # told apart by their form, so that a mistake is told o
 class Kind(Section):
     """Machines that are alike."""
 
-    gpus: Annotated[int, Field(ge=0, description="GPUs of one machine; 0: it computes on the CPU"), NUMBER]
+    gpus: Annotated[int, Field(ge=0, description="GPUs of one machine; 0: it computes on the CPU"), WHOLE]
     gpu: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="the GPU's name as nvidia-smi shows it, or a part of it"
     )
@@ -77,7 +77,7 @@ class Kind(Section):
     partition: Partition | None = Field(None, description="the Slurm partition that jobs are sent to")
     constraint: Feature | None = Field(None, description="a Slurm feature that tells these machines from others")
     gres: Gres | None = Field(None, description="the GPUs as Slurm counts them, without the count: gpu:a6000")
-    max_hours: PositiveFloat | None = Field(None, description="longest job of the partition; null: no limit")
+    max_hours: Hours | None = Field(None, description="longest job of the partition; null: no limit")
     scratch: Scratch | None = Field(None, description="folder on the machine's own disk")
     network_gbit: PositiveFloat | None = Field(None, description="speed of the link to the other machines")
 
@@ -113,20 +113,17 @@ def load_inventory(path: str | Path) -> Inventory:
         TsumugiError: with the file and, for each mistake, the key, what was found and what is wanted.
     """
     try:
-        refuse_duplicate_keys([path])
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        file = YamlFile(path)
     except OSError as error:
         raise TsumugiError(
             f"{path}: the inventory cannot be read ({error.strerror}); compute.inventory, or --inventory, names it"
         ) from None
-    except yaml.YAMLError as error:
-        raise TsumugiError(f"{path}: not YAML: {error}") from None
-    if not isinstance(raw, Mapping):
-        raise TsumugiError(f"{path}: an inventory is a mapping with the key kinds, found {_shown(raw)}")
+    if not isinstance(file.content, Mapping):
+        raise TsumugiError(f"{path}: an inventory is a mapping with the key kinds, found {_shown(file.content)}")
     try:
-        return Inventory.model_validate(dict(raw))
+        return Inventory.model_validate(file.content)
     except ValidationError as error:
-        raise mistakes(path, "inventory", describe(error, raw)) from None
+        raise mistakes(path, "inventory", describe(error, file.content, [file])) from None
 
 
 def this_host() -> str:

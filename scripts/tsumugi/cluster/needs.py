@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tsumugi.section import NUMBER, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.section import NUMBER, Hours, Name, PositiveFloat, PositiveInt, Section
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS = ("fp32", "fp16", "bf16")  # each GPU that can do one can do those before it
@@ -20,7 +20,7 @@ class Needs(Section):
         None, description="training processes over all machines; null: 1, or one for each GPU of nodes"
     )
     precision: Precision = Field("fp32", description="least that each device must be able to compute in")
-    hours: PositiveFloat | None = Field(None, description="of one job; null: what the rule asks for")
+    hours: Hours | None = Field(None, description="of one job; null: what the rule asks for")
     memory_gib: PositiveFloat | None = Field(
         None, description="CPU memory of each machine; null: what the rule asks for"
     )
