@@ -13,6 +13,8 @@ import numba
 import numpy as np
 import torch
 
+from tsumugi.models.numba_cache import load_or_compile
+
 CHUNK = 16  # tokens between two states that are kept for the way back, which makes those between them again
 FASTMATH = {"contract", "nsz", "arcp", "reassoc"}
 _jit = numba.njit(parallel=True, cache=True, fastmath=FASTMATH, error_model="numpy")
@@ -27,14 +29,18 @@ def set_threads(threads: int) -> None:
 
 @cache
 def compile_kernels() -> None:
-    """Load the compiled code, or compile it the first time, so that no timed or measured step has to."""
+    """Load the compiled code, or have it compiled the first time, so that no timed or measured step has to."""
     threads = torch.get_num_threads()
+    load_or_compile(_call_kernels, __name__)
+    torch.set_num_threads(threads)  # Numba's first parallel region has set OpenMP's, and so PyTorch's, to all cores
+
+
+def _call_kernels() -> None:
     tensors = [np.zeros((1, 1, 1, 1), np.float32) for _ in range(6)]
     state, output = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32)
     kept = np.zeros((1, 1, 1, 1, 1), np.float32)
     forward(*tensors, state, state.copy(), output, kept)
     backward(*tensors, kept, output, state.copy(), *(tensor.copy() for tensor in tensors))
-    torch.set_num_threads(threads)  # Numba's first parallel region has set OpenMP's, and so PyTorch's, to all cores
 
 
 def run_forward(

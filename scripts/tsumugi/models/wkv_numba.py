@@ -15,6 +15,8 @@ import numba
 import numpy as np
 import torch
 
+from tsumugi.models.numba_cache import load_or_compile
+
 BLOCK = 64  # channels: four vectors of AVX-512 or eight of AVX2, and rows that stay in the first cache
 EMPTY = np.float32(-1e38)
 _FAST = {"contract", "nsz", "arcp"}
@@ -48,14 +50,18 @@ def set_threads(threads: int) -> None:
 
 @cache
 def compile_kernels() -> None:
-    """Load the compiled code, or compile it the first time, so that no timed or measured step has to."""
+    """Load the compiled code, or have it compiled the first time, so that no timed or measured step has to."""
     threads = torch.get_num_threads()
+    load_or_compile(_call_kernels, __name__)
+    torch.set_num_threads(threads)  # Numba's first parallel region has set OpenMP's, and so PyTorch's, to all cores
+
+
+def _call_kernels() -> None:
     one, grid = np.zeros(1, np.float32), np.zeros((1, 1, 1), np.float32)
     state = [np.zeros((1, 1), np.float32) for _ in range(3)]
     forward(one, one, grid, grid, grid.copy(), *state)
     made = [np.zeros((1, 1), np.float32) for _ in range(2)]
     backward(one, one, grid, grid, grid, grid, *state, *state, *made, grid.copy(), grid.copy())
-    torch.set_num_threads(threads)  # Numba's first parallel region has set OpenMP's, and so PyTorch's, to all cores
 
 
 @_inline
