@@ -96,9 +96,17 @@ def _final(path: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """A rename must not become durable before the bytes it names."""
+    """A rename must not become durable before the bytes it names, and they must be readable to whom the umask lets."""
+    give_default_mode(path)
     with open(path, "rb") as written:
         os.fsync(written.fileno())
+
+
+def give_default_mode(path: Path) -> None:
+    """Let a file be read and written by whom the umask lets; safetensors, for one, writes for its user alone."""
+    mask = os.umask(0o077)  # it is only told when it is set
+    os.umask(mask)
+    path.chmod(path.stat().st_mode & 0o7777 | 0o666 & ~mask)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tsumugi.atomic import atomic_directory
+import torch
+from safetensors.torch import save_file
+from tsumugi.atomic import atomic_directory, atomic_path
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
 from tsumugi.provenance.gathering import gather, named
@@ -181,3 +183,21 @@ def test_a_missing_manifest_is_not_gathered(chain):
     with pytest.raises(TsumugiError, match=r"absent\.json: the manifest cannot be read"):
         gather(["raw.json", "absent.json"], "part.json")
     assert not Path("part.json").exists()
+
+
+def test_what_is_written_is_readable_to_whom_the_umask_lets(tmp_path):
+    """safetensors, for one, writes files that only their user may read."""
+    for mask, mode in ((0o022, 0o644), (0o002, 0o664), (0o077, 0o600)):
+        before = os.umask(mask)
+        try:
+            with atomic_directory(tmp_path / f"model{mask}") as folder:
+                (folder / "adapter").mkdir()
+                save_file({"weight": torch.ones(2)}, folder / "adapter" / "model.safetensors")
+            with atomic_path(tmp_path / f"file{mask}") as temporary:
+                save_file({"weight": torch.ones(2)}, temporary)
+            found = [tmp_path / f"model{mask}/adapter/model.safetensors", tmp_path / f"file{mask}"]
+            assert [path.stat().st_mode & 0o777 for path in found] == [mode, mode]
+            assert (tmp_path / f"model{mask}").stat().st_mode & 0o777 == 0o777 & ~mask
+            assert os.umask(mask) == mask, "the umask itself must not have changed"
+        finally:
+            os.umask(before)

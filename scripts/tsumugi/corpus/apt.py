@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tsumugi.atomic import give_default_mode
 from tsumugi.errors import TsumugiError
 
 UPDATE_SECONDS = 900
@@ -171,4 +172,5 @@ def _keep(files: Iterator[Path], folder: Path) -> None:
             original = file.resolve()
             file.unlink()
             shutil.copyfile(original, file)
+        give_default_mode(file)
         file.rename(folder / file.name)

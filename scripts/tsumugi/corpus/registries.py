@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tsumugi.atomic import give_default_mode
 from tsumugi.errors import TsumugiError
 
 DOWNLOAD_SECONDS = 600
@@ -62,4 +63,5 @@ def _download(command: Sequence[str], pattern: str, folder: Path, key: str) -> N
                 f"the files into {folder} by hand"
             )
         for file in sorted(Path(private).glob(pattern)):
+            give_default_mode(file)
             file.rename(folder / file.name)
