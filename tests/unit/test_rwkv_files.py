@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -366,6 +367,68 @@ def test_other_files_are_refused(content, message, tmp_path):
         read_rwkv(path)
     with pytest.raises(TsumugiError, match="cannot be read"):
         read_rwkv(tmp_path / "absent.pth")
+
+
+def test_a_file_whose_bytes_have_changed_is_damaged(tmp_path):
+    path = tmp_path / "model.pth"
+    write_rwkv(make_rwkv4(), path)
+    whole = path.read_bytes()
+    part = whole.index(torch.load(path, weights_only=True)["head.weight"].numpy().tobytes()[:64])
+    path.write_bytes(whole[:part] + bytes(64) + whole[part + 64 :])
+    with pytest.raises(TsumugiError, match=r"or is damaged .*CRC"):
+        read_rwkv(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.serialization.set_crc32_options(False)
+    try:
+        write_rwkv(make_rwkv4(), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(read_rwkv(path).head.weight, make_rwkv4().head.weight)
+
+
+def test_torchs_advice_to_load_without_care_is_never_shown(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
+    with pytest.raises(TsumugiError, match="it is a TorchScript file") as scripted:
+        read_rwkv(path)
+    write_rwkv(make_rwkv4(), tmp_path / "packed.pth")
+    for mode in ("w", "w:gz"):
+        with tarfile.open(path, mode) as archive:
+            archive.add(tmp_path / "packed.pth", "packed.pth")
+        with pytest.raises(TsumugiError, match="is a tar archive") as packed:
+            read_rwkv(path)
+        assert "weights_only" not in f"{scripted.value} {packed.value}"
+
+
+@pytest.mark.parametrize("inner", [16, 48])
+def test_rwkv4_with_another_width_of_attention_writes_as_it_reads(inner, tmp_path):
+    """RWKV-LM's ``dim_att``. The rwkv package, the other tests' oracle, reads no sequences with such a model."""
+    write_rwkv(make_rwkv4(32, 2, attention_hidden_size=inner, intermediate_size=40), tmp_path / "model.pth")
+    model = read_rwkv(tmp_path / "model.pth")
+    assert (model.config.attention_hidden_size, model.config.intermediate_size) == (inner, 40)
+    ids = torch.arange(24).view(2, 12)
+    with torch.no_grad():
+        whole = model(ids).logits
+        begun = model(ids[:, :5], use_cache=True)
+        rest = model(ids[:, 5:], state=begun.state).logits
+        written = model.generate(ids, attention_mask=torch.ones(2, 12), max_new_tokens=4, do_sample=False)
+        again = model(written[:, :-1]).logits[:, 11:].argmax(dim=-1)
+    assert torch.allclose(torch.cat([begun.logits, rest], dim=1), whole, atol=1e-5)
+    assert torch.equal(written[:, 12:], again)
+    with pytest.raises(TsumugiError, match="the state does not fit this RWKV-4 model and batch"):
+        model(ids[:1], state=begun.state)
+
+
+def test_rwkv7_with_another_width_of_attention_is_refused_with_the_reason(tmp_path):
+    write_rwkv(make_rwkv7(), tmp_path / "model.pth")
+    tensors = torch.load(tmp_path / "model.pth", weights_only=True)
+    wide = {key: torch.zeros(96, 64) for key in tensors if key.endswith(("att.key.weight", "att.value.weight"))}
+    torch.save(tensors | wide, tmp_path / "model.pth")
+    with pytest.raises(TsumugiError, match=r"RWKV-7 with 96 channels of attention \(dim_att\) beside a width of 64"):
+        read_rwkv(tmp_path / "model.pth")
 
 
 def test_a_tokenizer_must_fit_and_gives_its_special_ids(tmp_path):

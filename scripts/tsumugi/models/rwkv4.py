@@ -5,6 +5,7 @@ is saved here. What differs: the WKV operator is fast on CPU and GPU without nvc
 (Transformers broadcasts the states of a batch against one another), and padding on the left leaves the state alone.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from tsumugi.models.token_ids import check_ids
 from tsumugi.models.token_shift import shift
 from tsumugi.models.wkv import NO_EXPONENT, wkv
 
-State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and WKV's three sums
+State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and (att's C) WKV's three sums
 LayerState = tuple[torch.Tensor, ...]  # of one layer: the same, (B, C) each
 
 
@@ -208,12 +209,13 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
         return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:])), state=state)
 
     def _check_state(self, state: State, batch: int) -> None:
-        wanted = (batch, self.config.hidden_size, self.config.num_hidden_layers)
+        widths = 2 * [self.config.hidden_size] + 3 * [self.config.attention_hidden_size]
+        wanted = [(batch, width, self.config.num_hidden_layers) for width in widths]
         found = [tuple(part.shape) for part in state]
-        if found != 5 * [wanted]:
+        if found != wanted:
             raise TsumugiError(
-                f"the state does not fit this RWKV-4 model and batch: {len(found)} parts of {found[0]} against 5 of "
-                f"{wanted} (texts, width, layers); give a state that this model returned for as many texts"
+                f"the state does not fit this RWKV-4 model and batch: {_listed(found)} against {_listed(wanted)} "
+                "(texts, width, layers); give a state that this model returned for as many texts"
             )
 
     def prepare_inputs_for_generation(
@@ -254,6 +256,11 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
             nn.init.uniform_(module.weight, -scale, scale)
         elif isinstance(module, nn.Linear) and module is self.head:
             nn.init.orthogonal_(module.weight, gain=0.5 * max(1, module.out_features / module.in_features) ** 0.5)
+
+
+def _listed(shapes: list[tuple[int, ...]]) -> str:
+    numbers = Counter(shapes)
+    return " and ".join(f"{numbers[shape]} parts of {shape}" for shape in numbers) or "no part"
 
 
 def _depth(layer: int, layers: int) -> tuple[float, float]:

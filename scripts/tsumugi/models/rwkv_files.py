@@ -6,6 +6,7 @@ until it is used, so a 14 GB file needs 14 GB. No file can run code: only tensor
 
 import pickle
 import re
+import tarfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,7 @@ MARKS = {  # what only keys of a version contain, given that those above it do n
 LAYER_NORM_EPSILON = 1e-5  # of every official model; the file has no place for another
 ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, since version 1.6 and before
 NAMED = 5  # keys that an error lists
+_PIECE_BYTES = 1 << 20
 
 
 def read_rwkv(
@@ -57,8 +59,8 @@ def read_rwkv(
             begin and end, as with both vocabularies that RWKV was published with.
 
     Raises:
-        TsumugiError: no file, no torch file, cut off, code in it, another version, keys or shapes that do not fit,
-            weights that are no numbers, or a tokenizer with more tokens than the model.
+        TsumugiError: no file, no torch file, cut off or changed, code in it, another version, keys or shapes that do
+            not fit, weights that are no numbers, or a tokenizer with more tokens than the model.
     """
     path = Path(path)
     tensors = _tensors(path, _load(path))
@@ -131,9 +133,13 @@ def _load(path: Path) -> Any:
             start = file.read(4)
     except OSError as error:
         raise TsumugiError(f"{path}: cannot be read ({error.strerror}); give an official .pth file") from error
-    zipped = zipfile.is_zipfile(path)
-    if start == ARCHIVE and not zipped:
+    zipped = start == ARCHIVE  # the directory at its end alone would not do: a tar around a .pth has one too
+    if zipped and not zipfile.is_zipfile(path):
         raise TsumugiError(f"{path}: its end is missing (the archive has no directory); download or copy it again")
+    if zipped:
+        _check_archive(path)
+    elif tarfile.is_tarfile(path):
+        raise TsumugiError(f"{path}: is a tar archive, and no file of torch.save; unpack it, and give the .pth in it")
     try:
         return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
     except pickle.UnpicklingError as error:  # its text tells the user to load without care: never show it
@@ -146,7 +152,25 @@ def _load(path: Path) -> Any:
         raise _no_torch_file(path, "unknown format") from error
     except Exception as error:  # of many kinds: torch stumbles over a broken file wherever it happens to be broken
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise _no_torch_file(path, reason) from error
+        raise _no_torch_file(path, "unknown format" if "weights_only" in str(error) else reason) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Compare every part with its checksum, which torch does not do; 0 is one that was not computed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise TsumugiError(
+                    f"{path}: refused, nothing was run: it is a TorchScript file (torch.jit.save), which holds a "
+                    "program; ask its maker for a file of weights alone"
+                )
+            for part in archive.infolist():
+                if part.CRC:
+                    with archive.open(part) as file:
+                        while file.read(_PIECE_BYTES):
+                            pass
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _no_torch_file(path, str(error) or "cut off") from None
 
 
 def _no_torch_file(path: Path, reason: str) -> TsumugiError:
@@ -208,6 +232,12 @@ def _config(path: Path, version: str, shapes: Shapes) -> PretrainedConfig:
     }
     if version == "4":
         return RwkvConfig(attention_hidden_size=size(".att.key.weight", 0, 2), rescale_every=0, **sizes)
+    width = size(".att.key.weight", 0, 2)
+    if width != sizes["hidden_size"]:
+        raise TsumugiError(
+            f"{path}: RWKV-7 with {width} channels of attention (dim_att) beside a width of {sizes['hidden_size']} "
+            "(n_embd) is not supported, nor does RWKV-LM's own code compute with unlike ones"
+        )
     head_size = size(".att.r_k", 1, 2)
     if sizes["hidden_size"] % head_size:
         raise TsumugiError(
