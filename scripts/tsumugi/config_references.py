@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from tsumugi.cluster.needs import Needs
 from tsumugi.config import FITS, LEARNS, Config, Run
+from tsumugi.outside_model import outside_config
+from tsumugi.positions import learned_positions, length_error, pair_lengths
 
 NEEDS = {
     "causal_lm": "a decoder-only model",
@@ -91,6 +93,7 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
     first = config.runs[config.first_run(name)]
     if first.architecture is not None:
         yield from _objective_errors(config, name, first.architecture)
+    yield from _length_errors(config, name, first)
     if first.tokenizer is not None:
         objective, kind = run.objective.kind, config.tokenizers[first.tokenizer].kind
         if FITS[kind] is not None and objective not in FITS[kind]:
@@ -107,11 +110,31 @@ def _objective_errors(config: Config, name: str, architecture: str) -> Iterator[
         yield (
             f"runs.{name}.objective: {objective} needs {NEEDS[objective]}, not {model.kind}; use {' or '.join(learnt)}"
         )
-    context, places = config.recipes[run.recipe].context, getattr(model, "max_position_embeddings", None)
-    if places is not None and context > places:
+
+
+def _length_errors(config: Config, name: str, first: Run) -> Iterator[str]:
+    """What is longer than the positions that the model has learned; its template's tokens are not known yet."""
+    run = config.runs[name]
+    if first.architecture is not None:
+        section = config.architectures[first.architecture]
+        model, more = section.model_dump() | {"model_type": section.kind}, "take another model"
+        if hasattr(section, "max_position_embeddings"):
+            more = f"raise architectures.{first.architecture}.max_position_embeddings"
+    else:
+        model, more = outside_config(first.init_from), f"start from another model than {first.init_from}"
+    if run.task is None:
+        context = config.recipes[run.recipe].context
+        if length_error(model, context, 0):
+            yield (
+                f"recipes.{run.recipe}.context: {context} tokens are more than runs.{name} has places for; lower it to "
+                f"{learned_positions(model)[0]}, or {more}"
+            )
+        return
+    task = config.tasks[run.task]
+    if problem := length_error(model, *pair_lengths(model, task.max_input_tokens, task.max_output_tokens)):
         yield (
-            f"recipes.{run.recipe}.context: {context} tokens are more than runs.{name} has places for; lower it to "
-            f"{places}, or raise architectures.{architecture}.max_position_embeddings"
+            f"tasks.{run.task}.max_output_tokens: for runs.{name}, {problem} (max_input_tokens, max_output_tokens and "
+            f"the end token; what the prompt adds comes on top); lower one of the two limits, or {more}"
         )
 
 

@@ -1,6 +1,8 @@
 """A model that came from outside: a directory, whose files decide what is made from it, or a name on a hub."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from tsumugi.errors import TsumugiError
 
@@ -36,3 +38,18 @@ def hub_commit(source: str) -> str | None:
     except (OSError, ValueError) as error:
         raise TsumugiError(f"{source}: its config.json cannot be read: {error}") from error
     return extract_commit_hash(config, None)
+
+
+def outside_config(source: str) -> dict[str, Any]:
+    """The config.json of a model, for a hub name that in the local cache; empty where none can be read."""
+    try:
+        if source.startswith(HUB):
+            from huggingface_hub import try_to_load_from_cache
+
+            path = Path(str(try_to_load_from_cache(source.removeprefix(HUB), "config.json")))
+        else:
+            path = Path(source) / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # what is wrong with it is said when the model is opened
+        return {}
+    return config if isinstance(config, dict) else {}

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tsumugi.errors import TsumugiError
 from tsumugi.generation.batches import by_length, mask, pad, padding_id
 from tsumugi.generation.progress import Progress
 from tsumugi.models.packed_linear import packed
+from tsumugi.positions import length_error
 from tsumugi.tokenization.prompts import model_input
 
 IGNORED = -100
@@ -30,11 +32,18 @@ def bits_of_outputs(
 
     Returns:
         float64 array of shape (len(outputs),); 0 for an output without tokens.
+
+    Raises:
+        TsumugiError: a prompt and its output are longer than the model has positions for.
     """
     is_encoder_decoder = model.config.is_encoder_decoder
     inputs = [model_input(list(prompt), tokenizer.eos_token_id, is_encoder_decoder) for prompt in prompts]
     bits = np.zeros(len(outputs))
     scored = [i for i, output in enumerate(outputs) if len(output)]
+    config = model.config.to_dict()
+    for i in scored:  # all of them before the first: it may take hours
+        if problem := length_error(config, len(inputs[i]), len(outputs[i])):
+            raise TsumugiError(f"{label}: {problem}; lower scored_characters or max_input_tokens of the task")
     score = _encoder_decoder_bits if is_encoder_decoder else _decoder_only_bits
     with packed(model), Progress(len(scored), label) as progress:
         for batch in by_length([len(inputs[i]) + len(outputs[i]) for i in scored], micro_batch):

@@ -1,5 +1,6 @@
 """Writing an output for every test document."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from transformers import (
 )
 
 from tsumugi.config import Decoding
+from tsumugi.errors import TsumugiError
 from tsumugi.generation.batches import by_length, mask, pad, padding_id
 from tsumugi.generation.penalties import uncounted_tokens
 from tsumugi.generation.progress import Progress
@@ -22,6 +24,7 @@ from tsumugi.generation.sampling import processors
 from tsumugi.generation.stopping import AtStopText, Stop
 from tsumugi.generation.test_pairs import Pair
 from tsumugi.models.packed_linear import packed
+from tsumugi.positions import length_error, length_warning
 from tsumugi.tokenization.prompts import model_input
 
 
@@ -50,6 +53,7 @@ class Writer:
 
     def __post_init__(self) -> None:
         self.stop = Stop.of(self.decoding, self.tokenizer)
+        self._warned = False
         fill, eos = padding_id(self.tokenizer), self.tokenizer.eos_token_id
         # A padding token that is written would be a hole in the text; as the end mark's stand-in it must stay possible.
         self._suppressed = sorted({*self.decoding.banned_tokens, *([fill] if fill != eos else [])})
@@ -66,7 +70,12 @@ class Writer:
         return 1 if self.model.config.is_encoder_decoder else max(map(len, inputs))
 
     def arguments(self, inputs: Sequence[Sequence[int]], ids: Sequence[str]) -> dict[str, Any]:
-        """What ``generate`` is called with for a batch: the ids that are read, and the names of the documents."""
+        """What ``generate`` is called with for a batch: the ids that are read, and the names of the documents.
+
+        Raises:
+            TsumugiError: these and what is written are more than the model has positions for.
+        """
+        self._check_lengths(max(map(len, inputs)))
         left = not self.model.config.is_encoder_decoder  # a decoder-only model goes on from each row's last place
         device = self.model.device
         return {
@@ -75,6 +84,17 @@ class Writer:
             "generation_config": self.model.generation_config,
             "logits_processor": self._processors(ids, self.start(inputs)),
         }
+
+    def _check_lengths(self, read: int) -> None:
+        config = self.model.config.to_dict()
+        if problem := length_error(config, read, self.max_output_tokens, unread=1):
+            raise TsumugiError(
+                f"{problem}; shorten the prompt, or let fewer tokens be written (max_output_tokens, --max-tokens)"
+            )
+        warning = length_warning(config, read, self.max_output_tokens)
+        if warning and not self._warned:  # the longest come first
+            print(warning, file=sys.stderr)
+            self._warned = True
 
     def _processors(self, ids: Sequence[str], start: int) -> LogitsProcessorList:
         return processors(
@@ -113,7 +133,7 @@ def generate_texts(
     of another size may round the last bit of a score differently, and two scores that are equal to that bit may swap.
 
     Raises:
-        TsumugiError: the decoding names a token that the tokenizer does not have.
+        TsumugiError: the decoding names a token that the tokenizer does not have, or a prompt is too long.
     """
     writer = Writer(model, tokenizer, Decoding.model_validate(decoding), max_output_tokens)
     inputs = [writer.inputs(pair.prompt) for pair in pairs]

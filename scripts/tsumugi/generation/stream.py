@@ -57,7 +57,7 @@ def stream_text(
     model writes in a thread of its own; it stops within a token when the iterator is closed.
 
     Raises:
-        TsumugiError: the decoding names a token that the tokenizer does not have.
+        TsumugiError: the decoding names a token that the tokenizer does not have, or the prompt is too long.
     """
     return _stream(Writer(model, tokenizer, Decoding.model_validate(decoding), max_output_tokens), prompt, identifier)
 

@@ -229,6 +229,8 @@ def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int]) ->
         engine = "DDP" if stage == 0 else f"ZeRO stage {stage}"
         types = "+".join(sorted(set(precisions)))
         print(f"{world.size} process(es), {engine}, {types}\n{plan.table()}", flush=True)
+        if opened.objective.length_warning:
+            print(opened.objective.length_warning, flush=True)
         if (lost := opened.objective.lost_to_packing) is not None:
             print(f"packed to {recipe['context']} tokens: {lost:.3%} of the corpora are in no example", flush=True)
     return Trainer(

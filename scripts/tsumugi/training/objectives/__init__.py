@@ -38,11 +38,11 @@ def build_objective(
         TsumugiError: model, tokenizer or data do not fit the objective.
     """
     kind = spec["objective"]["kind"]
-    _check_model(kind, spec["recipe"]["context"], config)
+    _check_model(kind, config)
     return OBJECTIVES[kind](spec, data, tokenizer, config, seed)
 
 
-def _check_model(kind: str, context: int, config: PretrainedConfig) -> None:
+def _check_model(kind: str, config: PretrainedConfig) -> None:
     masked = predicts_masked_tokens(config)
     if kind == "masked_lm" and not masked:
         raise TsumugiError(
@@ -52,9 +52,4 @@ def _check_model(kind: str, context: int, config: PretrainedConfig) -> None:
         raise TsumugiError(
             f"objective {kind}: the model is a {config.model_type}, an encoder that sees every token it would have to "
             "predict; use masked_lm"
-        )
-    longest = getattr(config, "max_position_embeddings", None)
-    if kind == "masked_lm" and longest is not None and context > longest:
-        raise TsumugiError(
-            f"recipe.context: {context} tokens are more than the {longest} that the model has places for"
         )

@@ -10,6 +10,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from tsumugi.errors import TsumugiError
+from tsumugi.positions import length_error, length_warning
 from tsumugi.training.sampler import Draw
 
 IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Transformers
@@ -49,6 +50,7 @@ class Objective(ABC):
         lost_to_packing: share of the training tokens that no example holds; None where examples are documents.
         dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
         vocab_size: every id of the data has to be below it: what both the tokenizer and the model know.
+        length_warning: what is to be said where examples are longer than the model was made for; else None.
     """
 
     sizes: list[int]
@@ -56,6 +58,7 @@ class Objective(ABC):
     dev_size: int
     lost_to_packing: float | None = None
     dev_bytes_per_token: float | None = None
+    length_warning: str | None = None
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Objective(ABC):
         if self.is_encoder_decoder and self.decoder_start is None:
             raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
         self.seed = seed
+        self._config = config.to_dict()
         self.open(spec, data)
 
     @abstractmethod
@@ -85,6 +89,16 @@ class Objective(ABC):
     @abstractmethod
     def dev_example(self, index: int) -> Example:
         """An example of the dev split, always the same one."""
+
+    def check_lengths(self, read: int, written: int, advice: str) -> None:
+        """So many tokens in front, and so many behind them, must be no more than the model has positions for.
+
+        Raises:
+            TsumugiError: they are, with ``advice``.
+        """
+        if problem := length_error(self._config, read, written):
+            raise TsumugiError(f"{problem}; {advice}")
+        self.length_warning = length_warning(self._config, read, written)
 
     def tokens_read(self, example: Example) -> int:
         """How many tokens a model reads for an example: by its encoder and its decoder, or by its one stack."""

@@ -19,6 +19,7 @@ class WindowedObjective(Objective):
 
     def open_windows(self, spec: Mapping[str, Any], data: Sequence[Path], length: int) -> None:
         """Find the token files of every corpus, to be read in windows of ``length`` tokens and the one that follows."""
+        self.check_lengths(length, 0, "lower the recipe's context")
         self.train, self.dev = open_corpora(
             spec["corpora"], data, length, self.vocab_size, train_on_dev=spec["train_on_dev"]
         )
