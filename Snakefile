@@ -79,7 +79,8 @@ include: "rules/score.smk"
 include: "rules/report.smk"
 
 
-check_raw_files()
+if workflow.is_main_process:
+    check_found_files()
 
 
 # The target rules, in the order of the stages; each stands for everything that its stage makes.

@@ -2,14 +2,16 @@
 
 import shlex
 from functools import cache
-from types import SimpleNamespace
+
+from snakemake.logging import logger
 
 from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
 from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
-from tsumugi.corpus.addresses import is_url
+from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.provenance import read_manifest
+from tsumugi.provenance.found_files import HashMemory, changed_files
 
 # --- what decides a job, and what does not ---
 
@@ -247,12 +249,15 @@ def forget_states():
 # --- input functions, in the order of the stages ---
 
 
-def raw_inputs(wildcards):
-    """One's own files, so that a changed file is read again; what a reader fetches is no input."""
-    corpus = experiment.corpora[wildcards.corpus]
-    key, patterns = "files", getattr(corpus, "files", ())
-    if corpus.reader == "hf_dataset" and corpus.folder:
-        key, patterns = "folder", [f"{escape(corpus.folder)}/**/*.arrow"]
+def raw_files(corpus):
+    """One's own files of a corpus, as its configuration names them now; what a reader fetches is not among them.
+
+    Raises WorkflowError where a pattern matches no file.
+    """
+    section = experiment.corpora[corpus]
+    key, patterns = "files", getattr(section, "files", ())
+    if section.reader == "hf_dataset" and section.folder:
+        key, patterns = "folder", [f"{escape(section.folder)}/**/*.arrow"]
     files = set()
     for pattern in patterns:
         if is_url(pattern):
@@ -260,25 +265,99 @@ def raw_inputs(wildcards):
         found = [path for path in glob(pattern, recursive=True) if os.path.isfile(path)]
         if not found:
             raise WorkflowError(
-                f"corpora.{wildcards.corpus}.{key}: {pattern!r} matches no file; paths are meant from the working "
+                f"corpora.{corpus}.{key}: {pattern!r} matches no file; paths are meant from the working "
                 f"folder, {os.getcwd()}"
             )
         files.update(found)
     return sorted(files)
 
 
-def check_raw_files():
-    """Where a corpus is made and its configuration now names files that are not there, say so.
+def raw_inputs(wildcards):
+    """One's own files, so that a changed file is read again; what a reader fetches is no input."""
+    make_again_if_replaced(f"results/corpora/{wildcards.corpus}/raw.json")
+    return raw_files(wildcards.corpus)
 
-    Snakemake would find its results and ask for no more: what an input function raises is not heard then.
+
+def model_files(run):
+    """Files of a model that came from outside; a hub name has none here. Raises WorkflowError where there is none."""
+    try:
+        return list(map(str, source_files(experiment.runs[run].init_from)))
+    except TsumugiError as error:
+        raise WorkflowError(f"runs.{run}.init_from: {error}") from None
+
+
+SHOWN = 5  # of the files that were replaced
+REPLACED = set()  # manifests of results that stand on files which are no longer the recorded ones
+
+
+def make_again_if_replaced(manifest):
+    """Have Snakemake make a result anew whose files were replaced, whatever their times say.
+
+    Called by the rule's input function: the jobs are being planned then, and none of them has been decided on.
     """
-    for name in experiment.corpora:
-        made = Path(f"results/corpora/{name}/raw.json")
-        try:
-            if made.exists() and spec_of(made) != SPECS["fetch_corpus"](experiment, name):
-                raw_inputs(SimpleNamespace(corpus=name))
-        except TsumugiError as error:
-            raise WorkflowError(str(error)) from None
+    if manifest in REPLACED and workflow.is_main_process:
+        workflow.dag.forcefiles.add(manifest)
+
+
+def check_found_files():
+    """Compare the raw files, and the models from outside, with what the manifests of their results recorded of them.
+
+    Snakemake looks at times: it does not see a file that was replaced by an older one. And where the files that the
+    configuration names are gone, it finds their results and asks for no more: what an input function raises is not
+    heard then.
+    """
+    memory = HashMemory(".snakemake/found_files.json")
+    for corpus in experiment.corpora:
+        made = f"results/corpora/{corpus}/raw.json"
+        if not os.path.exists(made):
+            continue
+        if spec_of(made) != SPECS["fetch_corpus"](experiment, corpus):
+            raw_files(corpus)  # made with another configuration; are the files of this one there?
+            continue
+        recorded = set(read_manifest(made)["outputs"])
+        one_part = experiment.corpora[corpus].reader == "hf_dataset"  # of a saved dataset; others may lie beside it
+        own = lambda: recorded.intersection(raw_files(corpus)) if one_part else raw_files(corpus)
+        compare_found_files(made, recorded, own, fetched_files(corpus, recorded), memory)
+    for run in {experiment.first_run(run) for run in experiment.runs}:
+        made, source = f"results/tokenizers/from-{run}/manifest.json", experiment.runs[run].init_from
+        if source is None or not os.path.exists(made) or (spec_of(made) or {}).get("source") != source:
+            continue
+        recorded = {name for name in read_manifest(made)["outputs"] if not name.startswith(os.path.dirname(made))}
+        compare_found_files(made, recorded, lambda: model_files(run), set(), memory)
+    memory.save()
+
+
+def fetched_files(corpus, recorded):
+    """Those of the recorded raw files that a reader has fetched: when they are gone, others may come in their place."""
+    section = experiment.corpora[corpus]
+    if section.reader == "hf_dataset" and section.folder:
+        return set()
+    if not hasattr(section, "files"):
+        return recorded
+    return {f"data/{corpus}/{name_of(file)}" for file in section.files if is_url(file)}
+
+
+def compare_found_files(manifest, recorded, find, fetched, memory):
+    """Note whether a result has to be made again, and say why; or say that it cannot be.
+
+    ``find()`` gives the files of one's own that there are now, those that are not ``fetched``.
+    """
+    told = changed_files(manifest, recorded, memory)
+    gone = {name for name in told if not os.path.isfile(name)}
+    try:
+        new = {os.path.relpath(name) for name in find()} - recorded
+    except WorkflowError:
+        new, is_complete = set(), False
+    else:
+        is_complete = not gone & fetched
+    told |= {name: f"is new since {manifest} was written" for name in sorted(new)}
+    if told and is_complete:
+        REPLACED.add(manifest)
+    outcome = "what stands on it is made again" if is_complete else "what was made of it stays"
+    for name, reason in list(told.items())[:SHOWN]:
+        logger.warning(f"{name}: {reason}; {outcome}")
+    if len(told) > SHOWN:
+        logger.warning(f"{manifest}: so it is with {len(told) - SHOWN} files more")
 
 
 def spec_of(manifest):
@@ -334,11 +413,8 @@ def corpus_clean(wildcards):
 
 def outside_model(wildcards):
     """Files of a model that came from outside, so that changed weights are seen; a hub name has none here."""
-    run = wildcards.tokenizer.removeprefix("from-")
-    try:
-        return list(map(str, source_files(experiment.runs[run].init_from)))
-    except TsumugiError as error:
-        raise WorkflowError(f"runs.{run}.init_from: {error}") from None
+    make_again_if_replaced(f"results/tokenizers/{wildcards.tokenizer}/manifest.json")
+    return model_files(wildcards.tokenizer.removeprefix("from-"))
 
 
 def tokenizer_corpora(wildcards):

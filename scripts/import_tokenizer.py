@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tsumugi.errors import run_cli
 from tsumugi.outside_model import hub_commit, source_files
-from tsumugi.provenance import write_manifest
+from tsumugi.provenance import seen, write_manifest
 from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.export import save
 from tsumugi.tokenization.load import load_tokenizer
@@ -32,13 +32,14 @@ def main() -> None:
 
     spec = read_spec(arguments.spec, "source")
     source = spec["source"]
-    files, commit = source_files(source), hub_commit(source)
+    files, commit = {file: seen(file) for file in source_files(source)}, hub_commit(source)
     tokenizer = load_tokenizer(source)
     write_manifest(
         arguments.output,
         kind="import_tokenizer",
         spec=spec if commit is None else spec | {"commit": commit},
-        outputs=[*files, *save(tokenizer, arguments.output.parent)],
+        outputs=save(tokenizer, arguments.output.parent),
+        found=files,
         results={"vocab_size": len(tokenizer)},
         started=started,
     )

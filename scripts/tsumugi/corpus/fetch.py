@@ -1,5 +1,6 @@
 """Raw files: fetched or found, checked against their pins, recorded."""
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,7 +9,8 @@ from typing import Any
 
 from tsumugi.corpus.readers import READERS, RawFile
 from tsumugi.errors import TsumugiError
-from tsumugi.provenance import Manifest, file_sha256, read_manifest, write_manifest
+from tsumugi.provenance import Manifest, file_sha256, read_manifest, seen, write_manifest
+from tsumugi.provenance.found_files import HashMemory, changed_files
 
 
 def fetch_corpus(spec: Mapping[str, Any], folder: Path, output: Path) -> Manifest:
@@ -26,6 +28,7 @@ def fetch_corpus(spec: Mapping[str, Any], folder: Path, output: Path) -> Manifes
     if spec["reader"] not in READERS:
         raise TsumugiError(f"corpora.{corpus}.reader: {spec['reader']!r} is none of {', '.join(READERS)}")
     files = READERS[spec["reader"]].fetch(spec, folder, corpus)
+    states = {file.path: seen(file.path) for file in files}
     _check_pins(spec.get("sha256") or {}, files, corpus)
     described = [{"file": file.path, "bytes": Path(file.path).stat().st_size, **asdict(file)} for file in files]
     for entry in described:
@@ -34,7 +37,7 @@ def fetch_corpus(spec: Mapping[str, Any], folder: Path, output: Path) -> Manifes
         output,
         kind="fetch_corpus",
         spec=spec,
-        outputs=[file.path for file in files],
+        found=states,
         results={"files": described, "bytes": sum(entry["bytes"] for entry in described)},
         started=started,
     )
@@ -62,22 +65,9 @@ def recorded_files(path: str | Path) -> list[RawFile]:
     Raises:
         TsumugiError: one of them is gone, has another size, or was touched since and has another content.
     """
-    files, manifest = [], read_manifest(path)
-    written, hashes = Path(path).stat().st_mtime_ns, {output["sha256"] for output in manifest["outputs"].values()}
-    for entry in manifest["results"]["files"]:
-        raw = Path(entry["file"])
-        if not raw.is_file():
-            raise TsumugiError(f"{raw}: missing, though {path} names it; delete {path} and run fetch_corpus again")
-        if raw.stat().st_size != entry["bytes"]:
-            raise TsumugiError(
-                f"{raw}: has {raw.stat().st_size} bytes, but had {entry['bytes']} when {path} was written; "
-                f"restore the file, or delete {path} and run fetch_corpus again"
-            )
-        # Only one that was touched since is read for it.
-        if raw.stat().st_ctime_ns > written and file_sha256(raw) not in hashes:
-            raise TsumugiError(
-                f"{raw}: its content has changed since {path} was written; restore the file, or delete {path} and run "
-                "fetch_corpus again"
-            )
-        files.append(RawFile(entry["file"], entry["name"], entry["version"], entry["licence"]))
-    return files
+    entries = read_manifest(path)["results"]["files"]
+    changed = changed_files(path, [os.path.relpath(entry["file"]) for entry in entries], HashMemory())
+    if changed:
+        name, reason = next(iter(changed.items()))
+        raise TsumugiError(f"{name}: {reason}; restore the file, or run snakemake again, which makes the corpus anew")
+    return [RawFile(entry["file"], entry["name"], entry["version"], entry["licence"]) for entry in entries]

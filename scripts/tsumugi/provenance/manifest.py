@@ -24,6 +24,7 @@ from tsumugi.atomic import write_json
 from tsumugi.errors import TsumugiError
 
 Manifest = dict[str, Any]
+Seen = list[int]
 HASHED = ("kind", "spec", "inputs", "outputs")
 PACKAGES = (
     "torch",
@@ -45,6 +46,16 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def seen(path: str | Path) -> Seen:
+    """What the file system says of a file: bytes, times of its content and of its entry in nanoseconds, inode.
+
+    Whatever replaces a file or its content, or the target of a link, changes one of them: the time of the entry (ctime)
+    cannot be set.
+    """
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
 def identity(manifest: Mapping[str, Any]) -> str:
     """SHA-256 of what the result is: canonical JSON of the hashed half of its manifest."""
     text = json.dumps({key: manifest[key] for key in HASHED}, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -59,6 +70,7 @@ def write_manifest(
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str | Path] = (),
     temporary: Iterable[str | Path] = (),
+    found: Mapping[str | Path, Seen] | None = None,
     records: Iterable[str | Path] = (),
     results: Mapping[str, Any] | None = None,
     execution: Mapping[str, Any] | None = None,
@@ -72,6 +84,8 @@ def write_manifest(
         inputs: manifests of what was read. They are named by identity.
         outputs: files that were written; hashed here.
         temporary: outputs that the workflow removes once they have been used.
+        found: outputs that were not written but found, and could be replaced: what :func:`seen` said of each before it
+            was read.
         records: files that tell how the result came about (a log with times in it); verified, but not hashed into
             the identity.
         results: figures to be kept beside the result (counts, losses); not hashed.
@@ -82,7 +96,7 @@ def write_manifest(
         "kind": kind,
         "spec": dict(spec),
         "inputs": {os.path.relpath(p): identity(read_manifest(p)) for p in sorted(map(str, inputs))},
-        "outputs": {os.path.relpath(p): _describe_file(p) for p in sorted(map(str, [*outputs]))},
+        "outputs": {os.path.relpath(p): _describe_file(p) for p in sorted(map(str, [*outputs, *(found or ())]))},
     }
     for p in sorted(map(str, temporary)):
         manifest["outputs"][os.path.relpath(p)] = _describe_file(p) | {"temporary": True}
@@ -98,6 +112,7 @@ def write_manifest(
         "python": platform.python_version(),
         "code": dict(CODE),
         "packages": dict(_packages()),
+        **({"found": {os.path.relpath(p): state for p, state in found.items()}} if found else {}),
         **(execution or {}),
     }
     write_json(path, manifest)
