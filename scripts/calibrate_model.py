@@ -17,6 +17,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from tsumugi.arguments import real_number, whole_number
 from tsumugi.errors import TsumugiError, run_cli
 from tsumugi.spec_file import read_spec
 
@@ -25,23 +26,27 @@ def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", type=Path, required=True, help="JSON file that says what is trained")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=whole_number(0), required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="manifests of token files, or of pairs")
     parser.add_argument(
         "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
     parser.add_argument("--output", type=Path, required=True, help="folder of the calibrations")
     parser.add_argument("--record", type=Path, help="JSON file to write what was found to, besides the folder")
-    parser.add_argument("--processes", type=int, default=1, help="of each trial, one for each GPU (default: 1)")
+    parser.add_argument(
+        "--processes", type=whole_number(), default=1, help="of each trial, one for each GPU (default: 1)"
+    )
     parser.add_argument("--zero-stage", type=int, choices=range(4), default=0, help="as in training (default: 0)")
     parser.add_argument("--offload", choices=["none", "cpu"], default="none", help="as in training (default: none)")
     parser.add_argument("--precision", choices=["auto", "fp32", "fp16", "bf16"], help="default: the recipe's")
     parser.add_argument("--gradient-checkpointing", action="store_true", help="as in training")
     parser.add_argument(
-        "--memory-gib", type=float, help="leave the rest to others: limit of each process (default: none)"
+        "--memory-gib", type=real_number(), help="leave the rest to others: limit of each process (default: none)"
     )
-    parser.add_argument("--largest", type=int, help="the most to try (default: the recipe's global_batch)")
-    parser.add_argument("--threads", type=int, help="CPU threads, over all processes (default: what PyTorch chooses)")
+    parser.add_argument("--largest", type=whole_number(), help="the most to try (default: the recipe's global_batch)")
+    parser.add_argument(
+        "--threads", type=whole_number(), help="CPU threads, over all processes (default: what PyTorch chooses)"
+    )
     parser.add_argument("--trial", nargs=3, metavar=("NOTES", "FITS", "TOO_LARGE"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

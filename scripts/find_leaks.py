@@ -11,6 +11,7 @@ Example:
 import argparse
 from pathlib import Path
 
+from tsumugi.arguments import thread_count
 from tsumugi.corpus.clean_corpus import CleanCorpus
 from tsumugi.corpus.leaks import find_leaks
 from tsumugi.errors import run_cli
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument(
         "--spec", required=True, type=Path, help="corpus, leaks, tested, and num_shards of all these corpora"
     )
-    parser.add_argument("--threads", type=int, default=1, help="shards looked through at once (%(default)s)")
+    parser.add_argument("--threads", type=thread_count, default=1, help="shards looked through at once (%(default)s)")
     parser.add_argument("--output", required=True, type=Path, help="manifest to write")
     arguments = parser.parse_args()
     spec = read_spec(arguments.spec, "corpus", "leaks", "tested", "num_shards")

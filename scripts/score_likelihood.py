@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import torch
+from tsumugi.arguments import thread_count, whole_number
 from tsumugi.corpus.tables import write_table
 from tsumugi.errors import run_cli
 from tsumugi.evaluation.title_gain import score_titles, summarize_titles
@@ -34,9 +35,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True, help="manifest of the run, in the run's folder")
     parser.add_argument("--pairs", type=Path, required=True, help="manifest of the encoded pairs, in their folder")
     parser.add_argument("--clean", type=Path, nargs="+", required=True, help="manifests of the clean shards")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
+    parser.add_argument("--threads", type=thread_count, default=2, help="CPU threads (default: 2)")
     parser.add_argument(
-        "--micro-batch", type=int, default=16, help="documents at once; decides only speed (default: 16)"
+        "--micro-batch", type=whole_number(1), default=16, help="documents at once; decides only speed (default: 16)"
     )
     parser.add_argument(
         "--output", type=Path, required=True, help="manifest to write; the .parquet is written beside it"

@@ -16,17 +16,20 @@ import signal
 import subprocess
 from types import FrameType
 
+from tsumugi.arguments import thread_count, whole_number
 from tsumugi.errors import TsumugiError, run_cli
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=int, required=True, help="of this job; the command starts once on each")
-    parser.add_argument("--threads", type=int, required=True, help="CPUs of each node")
+    parser.add_argument(
+        "--nodes", type=whole_number(1), required=True, help="of this job; the command starts once on each"
+    )
+    parser.add_argument("--threads", type=thread_count, required=True, help="CPUs of each node")
     parser.add_argument(
         "--gpus",
-        type=int,
+        type=whole_number(0),
         help="of all nodes together: needed where they have unlike numbers of them, so that each gets its own "
         "(default: on each node what the job asked for)",
     )

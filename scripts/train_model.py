@@ -18,32 +18,26 @@ Inside a Slurm job it saves the state and leaves before the time limit, and has 
 import argparse
 from pathlib import Path
 
+from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.errors import run_cli
 from tsumugi.spec_file import read_spec
 
 
 def numbers(text: str) -> list[int]:
     """``3,5`` -> [3, 5]."""
-    try:
-        return [int(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number, nor numbers with commas between, as in 3,5") from None
+    return [whole_number(1)(number) for number in text.split(",")]
 
 
 def count_or_auto(text: str) -> int | str:
     """A number of processes, or ``auto``."""
-    if text == "auto":
-        return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number of processes, 1 or more")
-    return int(text)
+    return text if text == "auto" else whole_number(1)(text)
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--spec", type=Path, required=True, help="JSON file that says what is trained")
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=whole_number(0), required=True)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="manifests of token files, or of pairs")
     parser.add_argument(
         "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
@@ -82,14 +76,16 @@ def parse_arguments() -> argparse.Namespace:
         "--gradient-checkpointing", action="store_true", help="less memory: activations are computed a second time"
     )
     where.add_argument(
-        "--threads", type=int, help="CPU threads, over all processes of this machine (default: its cores)"
+        "--threads", type=thread_count, help="CPU threads, over all processes of this machine (default: its cores)"
     )
     where.add_argument(
         "--stage",
         action="store_true",
         help="copy the token files to the machine's own disk (scratch in the inventory) and read them there",
     )
-    where.add_argument("--checkpoint-seconds", type=float, default=60, help="time between checkpoints (default: 60)")
+    where.add_argument(
+        "--checkpoint-seconds", type=real_number(0), default=60, help="time between checkpoints (default: 60)"
+    )
     return parser.parse_args()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.config import Decoding
 from tsumugi.config_file import describe
 from tsumugi.errors import TsumugiError, run_cli
@@ -23,24 +24,23 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="directory of a run, or of a model; hub:org/name")
     parser.add_argument("--prompt", required=True, help="text to go on from; may be empty")
-    parser.add_argument("--max-tokens", type=int, default=256, help="length at most (%(default)s)")
-    parser.add_argument("--temperature", type=float, help="below 1: surer choices")
-    parser.add_argument("--top-p", type=float, help="choose among the likeliest tokens with this share in all")
-    parser.add_argument("--top-k", type=int, help="choose among so many of the likeliest tokens")
+    parser.add_argument("--max-tokens", type=whole_number(1), default=256, help="length at most (%(default)s)")
+    parser.add_argument("--temperature", type=real_number(), help="below 1: surer choices")
+    parser.add_argument("--top-p", type=real_number(), help="choose among the likeliest tokens with this share in all")
+    parser.add_argument("--top-k", type=whole_number(0), help="choose among so many of the likeliest tokens")
     parser.add_argument("--temperature-last", action="store_true", default=None, help="behind top-p, as RWKV does")
-    parser.add_argument("--repetition-penalty", type=float, help="divides the scores of what was written")
-    parser.add_argument("--presence-penalty", type=float, help="taken from the scores of what was written")
-    parser.add_argument("--frequency-penalty", type=float, help="the same, for each time that it was written")
-    parser.add_argument("--penalty-decay", type=float, help="how fast the number of times fades; 1: never")
+    parser.add_argument("--repetition-penalty", type=real_number(), help="divides the scores of what was written")
+    parser.add_argument("--presence-penalty", type=real_number(), help="taken from the scores of what was written")
+    parser.add_argument("--frequency-penalty", type=real_number(), help="the same, for each time that it was written")
+    parser.add_argument("--penalty-decay", type=real_number(), help="how fast the number of times fades; 1: never")
     parser.add_argument("--stop", nargs="+", metavar="TEXT", help="texts that end the output")
-    parser.add_argument("--stop-tokens", type=int, nargs="+", metavar="ID", help="tokens that end it")
-    parser.add_argument("--banned-tokens", type=int, nargs="+", metavar="ID", help="tokens that are never written")
-    parser.add_argument("--seed", type=int, help="of the choices (0)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (%(default)s)")
-    arguments = parser.parse_args()
-    if arguments.max_tokens < 1:
-        parser.error(f"--max-tokens must be at least 1, got {arguments.max_tokens}")
-    return arguments
+    parser.add_argument("--stop-tokens", type=whole_number(0), nargs="+", metavar="ID", help="tokens that end it")
+    parser.add_argument(
+        "--banned-tokens", type=whole_number(0), nargs="+", metavar="ID", help="tokens that are never written"
+    )
+    parser.add_argument("--seed", type=whole_number(0), help="of the choices (0)")
+    parser.add_argument("--threads", type=thread_count, default=2, help="CPU threads (%(default)s)")
+    return parser.parse_args()
 
 
 def decoding_of(arguments: argparse.Namespace) -> Decoding:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -201,3 +202,15 @@ def test_what_is_written_is_readable_to_whom_the_umask_lets(tmp_path):
             assert os.umask(mask) == mask, "the umask itself must not have changed"
         finally:
             os.umask(before)
+
+
+def test_manifests_name_every_package_that_can_have_computed(tmp_path):
+    packages = write_manifest(tmp_path / "manifest.json", kind="k", spec={})["execution"]["packages"]
+    assert {"numba", "llvmlite", "deepspeed", "torch", "triton", "numpy", "pyrwkv-tokenizer"} <= set(packages)
+    lines = (
+        (SCRIPT.parents[1] / "envs/requirements.in").read_text(encoding="utf-8").partition("# tests")[0].splitlines()
+    )
+    required = {re.split(r"==|\s", line)[0] for line in lines if line and not line.startswith("#")}
+    compute_nothing = {"snakemake-executor-plugin-slurm", "pyyaml", "requests", "tensorboard", "nvidia-ml-py", "tqdm"}
+    compute_nothing |= {"flufl.lock", "psutil", "matplotlib-fontja", "jinja2", "grandalf"}
+    assert required - compute_nothing == required & set(packages)

@@ -26,16 +26,35 @@ from tsumugi.errors import TsumugiError
 Manifest = dict[str, Any]
 Seen = list[int]
 HASHED = ("kind", "spec", "inputs", "outputs")
-PACKAGES = (
+PACKAGES = (  # whatever of envs/requirements.in can change a result, and what that stands on
     "torch",
+    "deepspeed",
+    "triton",
+    "numba",
+    "llvmlite",
     "transformers",
     "tokenizers",
     "sentencepiece",
+    "protobuf",
+    "pyrwkv-tokenizer",
     "peft",
     "safetensors",
     "numpy",
+    "scipy",
+    "pandas",
     "pyarrow",
     "py3langid",
+    "python-debian",
+    "lxml",
+    "mwparserfromhell",
+    "huggingface_hub",
+    "networkx",
+    "sacrebleu",
+    "rouge-score",
+    "fugashi",
+    "unidic-lite",
+    "matplotlib",
+    "pydantic",
     "snakemake",
 )
 
