@@ -1,7 +1,8 @@
 """Write a finished RWKV-4 or RWKV-7 run as the official .pth that the rwkv package and other RWKV tools open.
 
-An adapter is folded into its base first. Weights are stored as fp32 unless --dtype says otherwise. The file does not
-hold how a text begins: with the end token in front of it, id 0 of the World tokenizer. The rwkv package adds none:
+An adapter is folded into its base first, and the answers compared. Weights are stored as fp32 unless --dtype says
+otherwise. The file does not hold how a text begins: with the end token in front of it, id 0 of the World tokenizer. The
+rwkv package adds none:
 
     model.forward([0, *pipeline.encode(prompt)], None)
 
@@ -32,11 +33,11 @@ def main() -> None:
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
     if arguments.output.suffix != ".pth":
         raise TsumugiError(f"{arguments.output}: must end with .pth, or the rwkv package, which adds it, finds no file")
-    from tsumugi.models.loading import load_run  # after parsing: --help should not wait for it
+    from tsumugi.models.loading import load_whole  # after parsing: --help should not wait for it
     from tsumugi.models.rwkv_files import DTYPES, write_rwkv
     from tsumugi.tokenization.prompts import model_input
 
-    model, tokenizer = load_run(arguments.model)
+    model, tokenizer = load_whole(arguments.model)
     write_rwkv(model, arguments.output, DTYPES[arguments.dtype])
     print(f"written: {arguments.output} ({model.config.model_type}, {arguments.dtype})")
     (first,) = model_input([], tokenizer.eos_token_id, is_encoder_decoder=False)

@@ -1,9 +1,11 @@
 """The second half of validation: every name that one section uses must exist in another, and fit where it is used."""
 
+import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from tsumugi.cluster.needs import Needs
-from tsumugi.config import FITS, LEARNS, Config, Run
+from tsumugi.config import FITS, LEARNS, Adapter, Architecture, Config, Run
 from tsumugi.outside_model import outside_config
 from tsumugi.positions import learned_positions, length_error, pair_lengths
 
@@ -12,6 +14,13 @@ NEEDS = {
     "span_corruption": "an encoder and a decoder",
     "masked_lm": "an encoder alone",
     "sft": "a model that writes text",
+}
+BESIDE = ("CARTRIDGE", "CPT", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING")  # PEFT's types
+EMBEDDINGS = {  # modules of each kind of model that compute with one table, and the head that may do so too
+    "rwkv4": (("rwkv.embeddings",), "head"),
+    "rwkv7": (("rwkv.embeddings",), "head"),
+    "t5": (("shared", "encoder.embed_tokens", "decoder.embed_tokens"), "lm_head"),
+    "bert": (("bert.embeddings.word_embeddings",), "cls.predictions.decoder"),
 }
 
 
@@ -93,6 +102,8 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
     first = config.runs[config.first_run(name)]
     if first.architecture is not None:
         yield from _objective_errors(config, name, first.architecture)
+        if run.adapter is not None and run.adapter.merge and not any(map(_unties, (config.runs[one] for one in seen))):
+            yield from _merge_errors(f"runs.{name}.adapter", run.adapter, config.architectures[first.architecture])
     yield from _length_errors(config, name, first)
     if first.tokenizer is not None:
         objective, kind = run.objective.kind, config.tokenizers[first.tokenizer].kind
@@ -136,6 +147,43 @@ def _length_errors(config: Config, name: str, first: Run) -> Iterator[str]:
             f"tasks.{run.task}.max_output_tokens: for runs.{name}, {problem} (max_input_tokens, max_output_tokens and "
             f"the end token; what the prompt adds comes on top); lower one of the two limits, or {more}"
         )
+
+
+def _unties(run: Run) -> bool:
+    """Whether PEFT trains copies of whole modules, by which a head and a table can part."""
+    return (
+        run.adapter is not None and run.adapter.peft is not None and ("modules_to_save" in run.adapter.peft.model_extra)
+    )
+
+
+def _merge_errors(key: str, adapter: Adapter, architecture: Architecture) -> Iterator[str]:
+    """Modules that an adapter is asked to change, and with whose weights others compute: it cannot be folded in."""
+    settings = {} if adapter.peft is None else {"type": adapter.peft.type} | adapter.peft.model_extra
+    if settings.get("type") in BESIDE:
+        yield f"{key}.merge: {settings['type']} stays beside the weights and cannot be folded in; set it to false"
+    if settings.keys() & {"layers_to_transform", "exclude_modules"} or settings.get("type") == "TRAINABLE_TOKENS":
+        return  # less than the names say: seen when the adapter is put on
+    part = "lora" if adapter.lora is not None else "peft"
+    asked = adapter.lora.target_modules if adapter.lora is not None else settings.get("target_modules")
+    tables, head = EMBEDDINGS[architecture.kind]
+    shared = [*tables, head] if getattr(architecture, "tie_embeddings", True) else list(tables)
+    for module in shared if len(shared) > 1 and asked != "all-linear" else ():
+        if _is_asked_for(module, asked):
+            others = ", ".join(other for other in shared if other != module)
+            yield (
+                f"{key}.{part}.target_modules: {module} shares its weights with {others}, so that what the adapter "
+                f"learns of it cannot be folded in; set {key}.merge: false, or leave it out"
+            )
+
+
+def _is_asked_for(module: str, asked: Any) -> bool:
+    """As PEFT understands it: a regular expression for the whole name, or a list of last parts of names."""
+    if isinstance(asked, str):
+        try:
+            return re.fullmatch(asked, module) is not None
+        except re.error:  # the job says what is wrong
+            return False
+    return isinstance(asked, (list, tuple)) and any(f".{module}".endswith(f".{word}") for word in asked)
 
 
 def _report_errors(config: Config) -> Iterator[str]:

@@ -98,16 +98,31 @@ def warm_up_architecture(kind: str) -> None:
 
 
 def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in where that can be."""
+    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in.
+
+    An adapter that cannot be folded in exactly stays beside the weights, and the model is a ``PeftModel``.
+    """
     directory = Path(directory)
     if not (directory / "adapter").is_dir():
         model, tokenizer = load_pretrained(str(directory))
         return model.eval(), tokenizer
-    from tsumugi.models.adapters import can_merge, open_adapter  # PEFT: absent where only plain models are served
+    from tsumugi.models.adapters import open_folded  # PEFT: absent where only plain models are served
 
-    model = open_adapter(directory)
-    tokenizer = AutoTokenizer.from_pretrained(str(directory))
-    return (model.merge_and_unload() if can_merge(model) else model).eval(), tokenizer
+    return open_folded(directory), AutoTokenizer.from_pretrained(str(directory))
+
+
+def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a finished run in eval mode as one model without an adapter.
+
+    Raises:
+        TsumugiError: its adapter cannot be folded in, or not without changing the answers.
+    """
+    directory = Path(directory)
+    if not (directory / "adapter").is_dir():
+        return load_run(directory)
+    from tsumugi.models.adapters import merge, open_adapter
+
+    return merge(open_adapter(directory)).eval(), AutoTokenizer.from_pretrained(str(directory))
 
 
 def adapter_base(directory: Path) -> str:

@@ -21,6 +21,7 @@ from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM
+from tsumugi.models.tying import is_head_tied
 
 RwkvModel = Rwkv4ForCausalLM | Rwkv7ForCausalLM
 Shapes = Mapping[str, tuple[int, ...]]
@@ -105,7 +106,7 @@ def write_rwkv(model: PreTrainedModel, path: str | Path, dtype: torch.dtype | No
     for name, tensor in model.state_dict().items():
         key = _official(name)
         tensors[key] = _finite(path, key, _compact(tensor.to("cpu", dtype or tensor.dtype)))
-    if model.config.tie_word_embeddings:
+    if is_head_tied(model):
         tensors["head.weight"] = tensors["emb.weight"]
     with atomic_path(path) as temporary:
         torch.save(tensors, temporary)
