@@ -40,7 +40,7 @@ def main() -> None:
     model, tokenizer = load_whole(arguments.model)
     write_rwkv(model, arguments.output, DTYPES[arguments.dtype])
     print(f"written: {arguments.output} ({model.config.model_type}, {arguments.dtype})")
-    (first,) = model_input([], tokenizer.eos_token_id, is_encoder_decoder=False)
+    (first,) = model_input([], tokenizer, is_encoder_decoder=False)
     print(f"the run has read id {first} in front of every text; the rwkv package adds none: give it [{first}, *ids]")
 
 

@@ -25,6 +25,7 @@ from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.provenance import write_manifest
 from tsumugi.provenance.gathering import named
 from tsumugi.spec_file import read_spec
+from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
 
@@ -59,7 +60,9 @@ def main() -> None:
     tokens = named(arguments.tokens)
     datasets = [IndexedDataset(path.parent / "train" / path.stem) for path in tokens]
     available = sum(len(dataset.tokens) for dataset in datasets)
-    model = NgramModel(documents_up_to(datasets, spec["max_tokens"]), len(tokenizer), tokenizer.eos_token_id)
+    documents = documents_up_to(datasets, spec["max_tokens"])
+    eos, start = tokenizer.eos_token_id, start_id(tokenizer)
+    model = NgramModel(documents, len(tokenizer), eos, bos=None if start == eos else start)
     table = score_documents(model, tokenizer, pairs, references, spec["scored_characters"])
     rows = arguments.output.with_suffix(".parquet")
     write_table(rows, table)

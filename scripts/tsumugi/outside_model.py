@@ -1,12 +1,22 @@
 """A model that came from outside: a directory, whose files decide what is made from it, or a name on a hub."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tsumugi.errors import TsumugiError
 
 HUB = "hub:"
+CONFIG = "config.json"
+SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+VOCABULARIES = (
+    *("tokenizer.json", "spiece.model", "tokenizer.model", "spm.model", "sentencepiece.bpe.model", "source.spm"),
+    *("vocab.txt", "vocab.json", "rwkv_vocab_v20230424.txt"),
+)
+TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.spm", "*.jinja")
+_LFS = b"version https://git-lfs"
 
 
 def source_files(source: str) -> list[Path]:
@@ -27,6 +37,90 @@ def source_files(source: str) -> list[Path]:
     return files
 
 
+def check_files(folder: Path) -> None:
+    """Look whether there is all that a model consists of; by the files' names alone, so before any job runs.
+
+    Raises:
+        TsumugiError: there is no config.json, no vocabulary or no weights, or a file is a pointer of Git LFS.
+    """
+    if not (folder / CONFIG).is_file():
+        raise TsumugiError(f"{folder}: holds no {CONFIG}, which says what kind of model this is")
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise TsumugiError(
+            f"{folder}: holds no vocabulary (none of {', '.join(VOCABULARIES)}); copy the tokenizer's files there too"
+        )
+    weights = weight_files(folder)
+    for path in [*weights, *(folder / name for name in VOCABULARIES if (folder / name).is_file())]:
+        refuse_pointer(path)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Safetensors where there are any, else PyTorch's pickles: one file, or the parts that an index names.
+
+    Raises:
+        TsumugiError: there are none, or a part is missing.
+    """
+    for single, index in (SAFETENSORS, PICKLES):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
+            missing = [name for name in names if not (folder / name).is_file()]
+            if missing or not names:
+                raise TsumugiError(f"{folder / index}: names {missing[0] if names else 'no files'}, which is not there")
+            return [folder / name for name in names]
+    raise TsumugiError(f"{folder}: holds no weights ({' or '.join(pair[0] for pair in (SAFETENSORS, PICKLES))})")
+
+
+def refuse_pointer(path: Path) -> None:
+    """TsumugiError if ``path`` is what Git leaves in place of a large file that it did not fetch."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS)) == _LFS:
+            raise TsumugiError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What is in a JSON file; nothing where there is no such file.
+
+    Raises:
+        TsumugiError: the file is no JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TsumugiError(f"{path}: is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise TsumugiError(f"{path}: is no JSON object")
+    return found
+
+
+def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:
+    """Where the files of ``source`` lie on this machine; those of a hub name are fetched or found in the cache.
+
+    Args:
+        patterns: names of the files that are wanted, with wildcards.
+        what: what is to be opened, for errors.
+
+    Raises:
+        TsumugiError: there is no such directory, or no such name on the hub and in the cache.
+    """
+    if not source.startswith(HUB):
+        if not Path(source).is_dir():
+            raise TsumugiError(f"{what} {source}: there is no such directory (a hub name begins with hub:)")
+        return Path(source)
+    from huggingface_hub import snapshot_download  # seconds that Snakemake's start need not pay
+
+    try:
+        return Path(snapshot_download(source.removeprefix(HUB), allow_patterns=list(patterns)))
+    except Exception as error:  # of many kinds: no network, no such name, no access
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TsumugiError(
+            f"{what} {source}: cannot be fetched ({first_line}); a hub name needs a network or a filled cache (HF_HOME)"
+        ) from error
+
+
 def hub_commit(source: str) -> str | None:
     """The commit to which a hub name leads now; None for a directory."""
     if not source.startswith(HUB):
@@ -34,9 +128,9 @@ def hub_commit(source: str) -> str | None:
     from transformers.utils.hub import cached_file, extract_commit_hash  # seconds that Snakemake's start need not pay
 
     try:
-        config = cached_file(source.removeprefix(HUB), "config.json")
+        config = cached_file(source.removeprefix(HUB), CONFIG)
     except (OSError, ValueError) as error:
-        raise TsumugiError(f"{source}: its config.json cannot be read: {error}") from error
+        raise TsumugiError(f"{source}: its {CONFIG} cannot be read: {error}") from error
     return extract_commit_hash(config, None)
 
 

@@ -79,6 +79,22 @@ def token_folder(tmp_path_factory, word_tokenizer):
 
 
 @pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """The folder of a tiny model in a layout of the hub, by the layout's name; made when it is asked for first."""
+    from published_models import LAYOUTS
+
+    made = {}
+
+    def folder(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name) / "model"
+            LAYOUTS[name](made[name])
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
 def training_specs():
     """Specs of tiny runs, as ``write_spec`` writes them: name -> spec."""
     recipe = {

@@ -19,7 +19,7 @@ def make_texts(count, longest, seed):
 
 def plain_bits(model, tokenizer, prompt, output):
     """One token after the other: read everything before it, take its probability."""
-    reads, bits = model_input(prompt, tokenizer.eos_token_id, model.config.is_encoder_decoder), 0.0
+    reads, bits = model_input(prompt, tokenizer, model.config.is_encoder_decoder), 0.0
     for place, token in enumerate(output):
         with torch.no_grad():
             if model.config.is_encoder_decoder:

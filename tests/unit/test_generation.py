@@ -31,7 +31,7 @@ def make_pairs(count=5):
 def one_by_one(model, tokenizer, pair, steps):
     """Greedy decoding by definition: the whole text is read again for every token."""
     eos = tokenizer.eos_token_id
-    reads = model_input(pair.prompt, eos, model.config.is_encoder_decoder)
+    reads = model_input(pair.prompt, tokenizer, model.config.is_encoder_decoder)
     written = []
     while len(written) < steps and eos not in written:
         with torch.no_grad():

@@ -37,7 +37,7 @@ def bits_of_outputs(
         TsumugiError: a prompt and its output are longer than the model has positions for.
     """
     is_encoder_decoder = model.config.is_encoder_decoder
-    inputs = [model_input(list(prompt), tokenizer.eos_token_id, is_encoder_decoder) for prompt in prompts]
+    inputs = [model_input(list(prompt), tokenizer, is_encoder_decoder) for prompt in prompts]
     bits = np.zeros(len(outputs))
     scored = [i for i, output in enumerate(outputs) if len(output)]
     config = model.config.to_dict()

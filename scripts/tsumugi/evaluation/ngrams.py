@@ -40,17 +40,18 @@ class NgramModel:
             is there is not counted twice.
         vocabulary: number of token ids.
         eos: the end mark. It is predicted after every document, and two of them stand before its first token.
+        bos: the token that each document may begin with; it is left out.
 
     Raises:
         ValueError: three ids of this vocabulary do not fit into 63 bits.
     """
 
-    def __init__(self, documents: Iterable[Sequence[int]], vocabulary: int, eos: int) -> None:
+    def __init__(self, documents: Iterable[Sequence[int]], vocabulary: int, eos: int, bos: int | None = None) -> None:
         self.vocabulary, self._eos = vocabulary, eos
         self._bits = max(1, (vocabulary - 1).bit_length())
         if self._bits * max(ORDERS) > 63:
             raise ValueError(f"a vocabulary of {vocabulary} is too large: {max(ORDERS)} ids must fit into 63 bits")
-        stream, predicted = _stream(documents, eos)
+        stream, predicted = _stream(documents, eos, bos)
         self.tokens = int(predicted.sum())
         self.orders = {order: self._count(stream, predicted, order) for order in ORDERS}
 
@@ -103,13 +104,15 @@ def documents_up_to(datasets: Iterable[IndexedDataset], max_tokens: int) -> Iter
             given += end - start
 
 
-def _stream(documents: Iterable[Sequence[int]], eos: int) -> tuple[np.ndarray, np.ndarray]:
+def _stream(documents: Iterable[Sequence[int]], eos: int, bos: int | None) -> tuple[np.ndarray, np.ndarray]:
     """All documents in a row, each as [eos, eos, tokens, eos]; and which places are predicted (not the first two)."""
     pieces, places = [], []
     for document in documents:
         tokens = np.asarray(document, dtype=np.int32)
         if len(tokens) and tokens[-1] == eos:
             tokens = tokens[:-1]
+        if len(tokens) and tokens[0] == bos:
+            tokens = tokens[1:]
         pieces.append(np.concatenate([[eos, eos], tokens, [eos]]).astype(np.int32))
         places.append(np.arange(len(pieces[-1])) >= 2)
     if not pieces:

@@ -63,7 +63,7 @@ class Writer:
 
     def inputs(self, prompt: list[int]) -> list[int]:
         """The ids that the model reads before it writes."""
-        return model_input(prompt, self.tokenizer.eos_token_id, self.model.config.is_encoder_decoder)
+        return model_input(prompt, self.tokenizer, self.model.config.is_encoder_decoder)
 
     def start(self, inputs: Sequence[Sequence[int]]) -> int:
         """Width of what the decoder is given at the start."""

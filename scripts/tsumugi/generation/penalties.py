@@ -6,6 +6,7 @@ import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from tsumugi.config import Decoding
+from tsumugi.tokenization.text_ids import encode_texts
 
 _UNCOUNTED = " \t0123456789"
 
@@ -48,5 +49,5 @@ def uncounted_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     They are those whose text is a part of one fixed string, which is how the ``rwkv`` package recognises them.
     """
     parts = {_UNCOUNTED[start:stop] for stop in range(1, len(_UNCOUNTED) + 1) for start in range(stop)}
-    encoded = [tokenizer.encode(part, add_special_tokens=False) for part in sorted(parts)]
+    encoded = encode_texts(tokenizer, sorted(parts))
     return sorted({ids[0] for ids in encoded if len(ids) == 1 and ids[0] != tokenizer.unk_token_id})

@@ -1,16 +1,18 @@
-"""The encoding of a document: its lines one by one, each with its line end, and the end token behind the last.
+"""The encoding of a document: the token in front where its model wants one, its text, and the end token.
 
-The World tokenizer has tokens that reach over line ends, so it gets documents whole, as RWKV-LM gives them to it.
+A text is encoded whole: tokens of models from outside reach over line ends, and SentencePiece puts a space in front of
+whatever it is given. Where every line end is a token of its own, the ids are cut into those of the lines afterwards.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TypeVar
 
-from transformers import PreTrainedTokenizerBase
+from transformers import BertJapaneseTokenizer, PreTrainedTokenizerBase
 
+from tsumugi.tokenization.boundaries import is_made_here, start_id
 from tsumugi.tokenization.special_tokens import BYTES, SPECIAL_TOKENS
-from tsumugi.tokenization.world import WorldTokenizer
+from tsumugi.tokenization.text_ids import encode_texts
 
 Key = TypeVar("Key")
 _LINES_AT_ONCE = 4096
@@ -24,15 +26,7 @@ def lines_of(text: str) -> list[str]:
 
 def encode_lines(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> list[list[int]]:
     """Token ids of each line without special tokens, as ``prompts.encode_text`` gives them, but many at once."""
-    if not lines:
-        return []
-    if isinstance(tokenizer, WorldTokenizer):
-        return tokenizer.encode_batch(lines)
-    if not tokenizer.is_fast:
-        return [tokenizer.encode(line, add_special_tokens=False) for line in lines]
-    backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = tokenizer.split_special_tokens
-    return [encoding.ids for encoding in backend.encode_batch_fast(lines, add_special_tokens=False)]
+    return encode_texts(tokenizer, lines) if lines else []
 
 
 def encode_documents(
@@ -41,18 +35,21 @@ def encode_documents(
     """Encode (key, text) pairs in a stream, as many together as make a good batch.
 
     Yields:
-        (key, text, sequences): the token ids of the text's lines (of the whole text, if the tokenizer is the World
-        tokenizer), the end token behind those of the last one.
+        (key, text, sequences): the token ids of the text's lines where these are encoded apart (tokenizers trained
+        here, and those that look words up in a dictionary), else of the whole text; the token that documents begin with
+        in front of the first, unless that is the end token, and the end token behind the last.
     """
-    end, line_end = tokenizer.eos_token_id, line_end_id(tokenizer)
-    whole = line_end is not None or isinstance(tokenizer, WorldTokenizer)
+    start, end, line_end = start_id(tokenizer), tokenizer.eos_token_id, line_end_id(tokenizer)
+    front = [] if start == end else [start]
+    by_line = isinstance(tokenizer, BertJapaneseTokenizer)  # MeCab takes a text for one sentence
     for batch in _batches(documents):
-        lines = [[text] if whole else lines_of(text) for _, text in batch]
+        lines = [lines_of(text) if by_line else [text] for _, text in batch]
         encoded = iter(encode_lines(tokenizer, list(chain.from_iterable(lines))))
         for (key, text), its_lines in zip(batch, lines, strict=True):
             sequences = list(islice(encoded, len(its_lines))) or [[]]
             if line_end is not None:
                 sequences = _cut_behind(sequences[0], line_end)
+            sequences[0] = [*front, *sequences[0]]
             sequences[-1] = [*sequences[-1], end]
             yield key, text, sequences
 
@@ -60,13 +57,11 @@ def encode_documents(
 def line_end_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     r"""The token that every ``\n`` becomes, whatever stands beside it; None where that is not certain.
 
-    It is with the tokenizers trained here, which are known by their first pieces: no piece holds a ``\n``, so it falls
-    back to its byte. Then a document can be encoded whole, which is faster, and be cut into lines afterwards.
+    It is with the tokenizers trained here: no piece holds a ``\n``, so it falls back to its byte.
     """
-    reserved = (*SPECIAL_TOKENS, *BYTES)
-    if not tokenizer.is_fast or tuple(tokenizer.convert_ids_to_tokens(range(len(reserved)))) != reserved:
+    if not is_made_here(tokenizer) or any("\n" in piece for piece in tokenizer.get_vocab()):
         return None
-    return None if any("\n" in piece for piece in tokenizer.get_vocab()) else reserved.index("<0x0A>")
+    return (*SPECIAL_TOKENS, *BYTES).index("<0x0A>")
 
 
 def _cut_behind(ids: list[int], line_end: int) -> list[list[int]]:

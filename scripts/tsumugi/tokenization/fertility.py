@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.special_tokens import BYTES
 from tsumugi.tokenization.world import WorldTokenizer
@@ -14,7 +15,7 @@ LINE_END = BYTES[ord("\n")]
 
 
 def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str = "test") -> dict[str, Any]:
-    """Count the tokens of a split, the end tokens of documents left out.
+    """Count the tokens of a split, those at the ends of documents left out.
 
     Returns:
         Counts (documents, characters, bytes, tokens), ``tokens_per_character`` (the fertility), ``tokens_per_byte``,
@@ -31,7 +32,9 @@ def measure(corpus: CleanCorpus, tokenizer: PreTrainedTokenizerBase, split: str 
             size += len(text.encode())
             for sequence in sequences:
                 found.update(sequence)
-    tokens = found.total() - documents
+    edges = {start_id(tokenizer), tokenizer.eos_token_id}
+    found.subtract(dict.fromkeys(edges, documents))
+    tokens = found.total()
     bytes_found = sum(found[id_] for id_ in _byte_ids(tokenizer))
     return {
         "split": split,

@@ -1,28 +1,47 @@
-"""Opens a tokenizer for turning data into ids: one made here, a directory, or a hub name."""
+"""Opens a tokenizer: one made here, a directory, or a hub name."""
 
+import os
+import sys
+from functools import cache
 from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from tsumugi.errors import TsumugiError
-from tsumugi.tokenization import world  # noqa: F401, makes AutoTokenizer open the World tokenizer too
+from tsumugi.outside_model import TOKENIZER_FILES, local_folder, read_json, refuse_pointer
+from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
+from tsumugi.tokenization.sentencepiece_tokenizer import DEFAULTS, open_sentencepiece
+from tsumugi.tokenization.text_ids import encode_texts
+from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
+
+_CONFIG = "tokenizer_config.json"
+_GENERIC = (None, "PreTrainedTokenizer", "PythonBackend", "TokenizersBackend", "PreTrainedTokenizerFast")
+_OF_MODEL = {"spiece.model": "T5Tokenizer", "tokenizer.model": "LlamaTokenizer", "spm.model": "DebertaV2Tokenizer"}
+_FEW = 0.5  # of the model's ids; fewer have never been padding
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """Open ``source``, a directory or ``hub:org/name``. Special tokens that stand in a text are read as text.
+    """Open ``source``, a directory or ``hub:org/name``, and hold it against its files and the model beside it.
+
+    Where the files name no end token, the separator is it (BERT). Where they name no padding token, the unknown token
+    pads, or the end token; what pads is masked, and no label is told by it.
 
     Raises:
-        TsumugiError: nothing opens there, or the tokenizer has no end token.
+        TsumugiError: nothing opens there, the vocabulary is missing or does not fit the model, the files contradict
+            one another, or there is no end token.
     """
-    name = source.removeprefix("hub:")
-    if name == source and not Path(source).is_dir():
-        raise TsumugiError(f"tokenizer {source}: there is no such directory (a hub name begins with hub:)")
+    folder = local_folder(source, TOKENIZER_FILES, "tokenizer")
+    rows = read_json(folder / "config.json").get("vocab_size")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, split_special_tokens=True)
-    except (OSError, ValueError) as error:
-        raise TsumugiError(f"tokenizer {source}: cannot be opened: {error}") from error
-    if tokenizer.eos_token_id is None:
-        raise TsumugiError(f"tokenizer {source}: has no end token (eos_token), which ends every document; set one")
+        tokenizer = _open(folder, rows if isinstance(rows, int) else None)
+        _name_end_and_padding(tokenizer, source)
+        _fit_model(tokenizer, rows, source)
+    except TsumugiError as error:
+        raise TsumugiError(f"tokenizer {source}: {error}") from None
+    except Exception as error:  # of many kinds: each class has its own way with a file that it cannot read
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TsumugiError(f"tokenizer {source}: cannot be opened ({first_line})") from error
     return tokenizer
 
 
@@ -30,3 +49,91 @@ def tokenizer_manifests(source: str) -> list[Path]:
     """The manifest of a tokenizer that was made here; nothing for one that came from outside."""
     manifest = Path(source) / "manifest.json"
     return [manifest] if manifest.exists() else []
+
+
+def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
+    class_name = _class_name(folder)
+    has_json = (folder / TOKENIZER_JSON).is_file()
+    if class_name in _GENERIC and not has_json:
+        class_name = next((name for file, name in _OF_MODEL.items() if (folder / file).is_file()), class_name)
+    if class_name in DEFAULTS and (tokenizer := open_sentencepiece(folder, class_name, rows)) is not None:
+        return tokenizer
+    if tokenizer_class_from_name(class_name or "") is None and (folder / VOCABULARY_FILE).is_file():
+        return WorldTokenizer(folder / VOCABULARY_FILE)  # as published for RWKV, by a class that comes with the files
+    _check_vocabulary(folder, class_name)
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    return as_published(tokenizer, folder)
+
+
+def _class_name(folder: Path) -> str | None:
+    """Of Transformers' class: from the tokenizer's configuration, else the model's, else that of the kind of model."""
+    model = read_json(folder / "config.json")
+    named = read_json(folder / _CONFIG).get("tokenizer_class") or model.get("tokenizer_class")
+    return (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type")) or "").removesuffix("Fast") or None
+
+
+def _check_vocabulary(folder: Path, class_name: str | None) -> None:
+    """Without its vocabulary Transformers makes an empty tokenizer, to which every text is unknown.
+
+    Raises:
+        TsumugiError: the class's files are not there.
+    """
+    if (folder / TOKENIZER_JSON).is_file():
+        return refuse_pointer(folder / TOKENIZER_JSON)
+    found = tokenizer_class_from_name(class_name or "")
+    wanted = dict(getattr(found, "vocab_files_names", {}))
+    wanted.pop("tokenizer_file", None)
+    if "spm_file" in wanted:  # BertJapaneseTokenizer: one of the two
+        by_sentencepiece = read_json(folder / _CONFIG).get("subword_tokenizer_type") == "sentencepiece"
+        wanted.pop("vocab_file" if by_sentencepiece else "spm_file")
+    missing = [name for name in wanted.values() if not (folder / name).is_file()]
+    if missing or not wanted:
+        reads = " or ".join(filter(None, [TOKENIZER_JSON, ", ".join(wanted.values())]))
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "no files"
+        raise TsumugiError(
+            f"cannot be opened: its vocabulary is missing. {class_name or 'Transformers'} reads {reads}; found: "
+            f"{found}. Copy the tokenizer's files there, or correct tokenizer_class in {_CONFIG}"
+        )
+    for name in wanted.values():
+        refuse_pointer(folder / name)
+
+
+def _name_end_and_padding(tokenizer: PreTrainedTokenizerBase, source: str) -> None:
+    if tokenizer.eos_token_id is None:
+        if tokenizer.sep_token_id is None:
+            raise TsumugiError("has no end token (eos_token), which ends every document; set one")
+        tokenizer.eos_token = tokenizer.sep_token
+        _say(f"{source}: the tokenizer has no end token; {tokenizer.sep_token} ends documents")
+    if tokenizer.pad_token_id is None:
+        spare = tokenizer.unk_token_id not in (None, tokenizer.eos_token_id, tokenizer.bos_token_id)
+        tokenizer.pad_token = tokenizer.unk_token if spare else tokenizer.eos_token
+        _say(f"{source}: the tokenizer has no padding token; {tokenizer.pad_token} pads, masked and never trained on")
+    if tokenizer.eos_token_id in set().union(*encode_texts(tokenizer, [*LINES, "\U000e0fff\u0378"])):
+        raise TsumugiError(
+            f"a character that is not in its vocabulary becomes the end token {tokenizer.eos_token}, so every text "
+            "with one would end there; set unk_token to a token of its own"
+        )
+
+
+def _fit_model(tokenizer: PreTrainedTokenizerBase, rows: int | None, source: str) -> None:
+    if not isinstance(rows, int):
+        return
+    vocabulary = tokenizer.get_vocab()
+    last = max(vocabulary, key=vocabulary.get)
+    if vocabulary[last] >= rows:
+        raise TsumugiError(
+            f"its ids reach to {vocabulary[last]} ({last!r}), and config.json says vocab_size {rows}: such a token has "
+            "no weights. Take tokenizer and model from one place, or remove the tokens that were added to the tokenizer"
+        )
+    if vocabulary[last] + 1 < _FEW * rows:
+        _say(
+            f"{source}: warning: the tokenizer has {vocabulary[last] + 1} ids and the model {rows}: are they from one "
+            "place, and is the vocabulary whole?"
+        )
+
+
+@cache
+def _say(notice: str) -> None:
+    """On the screen and in the log, once, and not by every process of a run."""
+    if os.environ.get("RANK", "0") == "0":
+        print(notice, file=sys.stderr, flush=True)

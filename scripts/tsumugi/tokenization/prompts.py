@@ -13,14 +13,16 @@ from itertools import chain
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.errors import TsumugiError
+from tsumugi.tokenization.boundaries import start_id
+from tsumugi.tokenization.text_ids import encode_texts
 from tsumugi.tokenization.world import WorldTokenizer
 
 _LONGEST_PIECE = 32  # characters
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of ``text`` and nothing else: no special tokens are added."""
-    return tokenizer.encode(text, add_special_tokens=False)
+    """Token ids of ``text`` and nothing else: no special tokens are added, and those that stand in it are text."""
+    return encode_texts(tokenizer, [text])[0]
 
 
 @dataclass
@@ -84,10 +86,12 @@ def _token_end(tokenizer: PreTrainedTokenizerBase, text: str, limit: int) -> int
     return max((end for _, end in offsets[:limit]), default=0)
 
 
-def model_input(prompt_ids: list[int], eos_token_id: int, is_encoder_decoder: bool) -> list[int]:
+def model_input(prompt_ids: list[int], tokenizer: PreTrainedTokenizerBase, is_encoder_decoder: bool) -> list[int]:
     """The ids that a model reads before it writes.
 
-    An encoder reads the prompt and an end mark, as T5 was trained to. A decoder-only model has learnt that a document
-    begins after the end mark of the one before it, so the mark stands in front.
+    An encoder reads the prompt and an end mark, as T5 was trained to. A decoder-only model reads what documents begin
+    with, and the prompt: its own beginning token if it has one, else the end mark of the document before.
     """
-    return [*prompt_ids, eos_token_id] if is_encoder_decoder else [eos_token_id, *prompt_ids]
+    if is_encoder_decoder:
+        return [*prompt_ids, tokenizer.eos_token_id]
+    return [start_id(tokenizer), *prompt_ids]

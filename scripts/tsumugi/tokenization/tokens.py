@@ -6,6 +6,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 
@@ -18,7 +19,7 @@ def encode_shard(
     """Write ``folder/{train,dev}/{shard}.bin`` and ``.idx``; a line is a sequence, an end token ends each document.
 
     Returns:
-        For each split its documents, tokens (end tokens included), bytes, characters and unknown tokens.
+        For each split its documents, tokens (those at its ends included), bytes, characters and unknown tokens.
 
     Raises:
         TsumugiError: a file of the corpus is missing or broken.
@@ -26,6 +27,8 @@ def encode_shard(
     kinds = ("documents", "tokens", "bytes", "characters", "unknown")
     counts = {split: dict.fromkeys(kinds, 0) for split in ENCODED_SPLITS}
     unknown = tokenizer.unk_token_id  # Transformers looks it up anew each time
+    edges = {start_id(tokenizer), tokenizer.eos_token_id}  # GPT-2's unknown token is its end token too
+    at_edges = sum(edge == unknown for edge in edges)
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(IndexedDatasetWriter(folder / split / shard, len(tokenizer)))
@@ -38,5 +41,5 @@ def encode_shard(
             count["tokens"] += sum(map(len, sequences))
             count["bytes"] += len(text.encode())
             count["characters"] += len(text)
-            count["unknown"] += sum(sequence.count(unknown) for sequence in sequences)
+            count["unknown"] += sum(sequence.count(unknown) for sequence in sequences) - at_edges
     return counts

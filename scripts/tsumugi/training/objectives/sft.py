@@ -51,7 +51,7 @@ class SupervisedFinetuning(Objective):
         return self._pair(self.dev, index)
 
     def _pair(self, pairs: IndexedDataset, index: int) -> Example:
-        prompt = model_input(pairs[2 * index].tolist(), self.tokenizer.eos_token_id, self.is_encoder_decoder)
+        prompt = model_input(pairs[2 * index].tolist(), self.tokenizer, self.is_encoder_decoder)
         output = pairs[2 * index + 1].tolist()
         if self.is_encoder_decoder:
             return Example(inputs=prompt, labels=output)
