@@ -30,7 +30,7 @@ os.environ.update(
 
 from tsumugi.config_file import from_command_line, load_config
 from tsumugi.errors import TsumugiError
-from tsumugi.outside_model import source_files
+from tsumugi.outside_model import check_files, source_files
 from tsumugi.reporting.inputs import manifests as report_manifests
 from tsumugi.reporting.spec import report_spec
 from tsumugi.specs import SPECS

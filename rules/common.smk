@@ -281,7 +281,10 @@ def raw_inputs(wildcards):
 def model_files(run):
     """Files of a model that came from outside; a hub name has none here. Raises WorkflowError where there is none."""
     try:
-        return list(map(str, source_files(experiment.runs[run].init_from)))
+        files = source_files(experiment.runs[run].init_from)
+        if files:
+            check_files(files[0].parent)
+        return list(map(str, files))
     except TsumugiError as error:
         raise WorkflowError(f"runs.{run}.init_from: {error}") from None
 

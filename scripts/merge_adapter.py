@@ -27,11 +27,11 @@ def main() -> None:
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
-    from transformers import AutoTokenizer  # after parsing: --help should not wait for it
-    from tsumugi.models.adapters import merge, open_adapter
+    from tsumugi.models.adapters import merge, open_adapter  # after parsing: --help should not wait for it
+    from tsumugi.tokenization.load import load_tokenizer
 
     model = open_adapter(arguments.model)
-    tokenizer = AutoTokenizer.from_pretrained(str(arguments.model), local_files_only=True)
+    tokenizer = load_tokenizer(str(arguments.model))
     merged = merge(model)
     print("checked: the folded model answers as model and adapter do")
     with atomic_directory(arguments.output) as temporary:

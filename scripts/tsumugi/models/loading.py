@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -21,8 +20,19 @@ from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models import bert, rwkv4, rwkv7, t5
-from tsumugi.models.tying import record_untied_head
-from tsumugi.tokenization import world  # noqa: F401, makes AutoTokenizer open the World tokenizer too
+from tsumugi.models.weights import first_line, open_weights
+from tsumugi.outside_model import (
+    CONFIG,
+    HUB,
+    PICKLES,
+    SAFETENSORS,
+    TOKENIZER_FILES,
+    check_files,
+    local_folder,
+    read_json,
+    weight_files,
+)
+from tsumugi.tokenization.load import load_tokenizer
 
 logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
 # Of a T5 with a head of its own Transformers says that the config should be mended, which already says so.
@@ -40,31 +50,47 @@ def build_model(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerB
 
 
 def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a model and its tokenizer from a directory, or from the hub as ``hub:org/name``; safetensors only.
+    """Open a model and its tokenizer from a directory, or from the hub as ``hub:org/name``.
+
+    Weights are read from safetensors, or, where there are none, from PyTorch's files, of which tensors alone are
+    accepted. No code that comes with a model is ever run.
 
     Raises:
-        TsumugiError: there is no such model, or it holds no safetensors.
+        TsumugiError: there is no such model, it is not whole, or its tokenizer does not belong to it.
     """
-    name = source.removeprefix("hub:")
-    local = name == source
-    if local and not Path(name).is_dir():
-        raise TsumugiError(f"{source}: there is no such directory (a hub name begins with hub:)")
+    folder = local_folder(source, TOKENIZER_FILES, "model")
+    if source.startswith(HUB):
+        folder = _fetch_weights(source)
+    check_files(folder)
+    tokenizer = load_tokenizer(source)
+    config = open_config(folder, source)
+    return open_weights(_model_class(config), folder, source), tokenizer
+
+
+def _fetch_weights(source: str) -> Path:
+    folder = local_folder(source, [*TOKENIZER_FILES, *SAFETENSORS, "model-*.safetensors"], "model")
     try:
-        config = AutoConfig.from_pretrained(name, local_files_only=local)
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-        model = _model_class(config).from_pretrained(
-            name, local_files_only=local, use_safetensors=True, dtype="float32"
-        )
-    except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise TsumugiError(
-            f"{source}: no model could be opened there ({first_line}). It needs config.json, a tokenizer and "
-            "model.safetensors; a hub name needs a network or a filled cache (HF_HOME)"
-        ) from error
-    if tokenizer.pad_token_id is None:
-        raise TsumugiError(f"{source}: its tokenizer has no padding token; set pad_token in tokenizer_config.json")
-    record_untied_head(model)
-    return model, tokenizer
+        weight_files(folder)
+    except TsumugiError:
+        folder = local_folder(source, [*TOKENIZER_FILES, *PICKLES, "pytorch_model-*.bin"], "model")
+    return folder
+
+
+def open_config(folder: Path, source: str) -> PretrainedConfig:
+    """The model's configuration.
+
+    Raises:
+        TsumugiError: there is none that Transformers can read without code of others.
+    """
+    try:
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # of many kinds: each configuration class checks its own values
+        if "trust_remote_code" in str(error):
+            raise TsumugiError(
+                f"{source}: this model comes with code of its own (auto_map in config.json), which is never run here, "
+                f"and Transformers has no class for its model_type {read_json(folder / CONFIG).get('model_type')!r}"
+            ) from None
+        raise TsumugiError(f"{source}: config.json cannot be used ({first_line(error)})") from error
 
 
 def warm_up(source: str | Path) -> None:
@@ -78,8 +104,7 @@ def warm_up(source: str | Path) -> None:
         import peft  # noqa: F401
 
         base = adapter_base(directory)
-    name = base.removeprefix("hub:")
-    kind = AutoConfig.from_pretrained(name, local_files_only=name == base).model_type
+    kind = open_config(local_folder(base, [CONFIG], "model"), base).model_type
     warm_up_architecture("rwkv4" if kind == "rwkv" else kind)
 
 
@@ -108,7 +133,7 @@ def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
         return model.eval(), tokenizer
     from tsumugi.models.adapters import open_folded  # PEFT: absent where only plain models are served
 
-    return open_folded(directory), AutoTokenizer.from_pretrained(str(directory))
+    return open_folded(directory), load_tokenizer(str(directory))
 
 
 def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -122,7 +147,7 @@ def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
         return load_run(directory)
     from tsumugi.models.adapters import merge, open_adapter
 
-    return merge(open_adapter(directory)).eval(), AutoTokenizer.from_pretrained(str(directory))
+    return merge(open_adapter(directory)).eval(), load_tokenizer(str(directory))
 
 
 def adapter_base(directory: Path) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsumugi.models import build_model, load_pretrained, warm_up, warm_up_architecture
 from tsumugi.provenance import read_manifest
+from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.training.permutation import mix
 
 
@@ -48,7 +49,7 @@ class Start:
         """The model in fp32 on the CPU, with its adapter, and the tokenizer; the same at every call."""
         torch.manual_seed(mix(self.seed) >> 1)
         if self.source is None:
-            tokenizer = AutoTokenizer.from_pretrained(str(self.manifest.parent))
+            tokenizer = load_tokenizer(str(self.manifest.parent))
             return build_model(self.spec["architecture"], tokenizer), tokenizer
         model, tokenizer = load_pretrained(self.source)
         if self.spec["adapter"] is not None:

@@ -1,0 +1,106 @@
+"""Weights of a model from outside: read from files that hold tensors alone, and all of them."""
+
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from transformers import GenerationConfig, PreTrainedModel
+
+from tsumugi.errors import TsumugiError
+from tsumugi.outside_model import weight_files
+
+_HEADS = ("cls.", "lm_head.", "lm_predictions.", "generator_", "vocab_")  # of encoders: what predicts masked tokens
+_SHOWN = 5
+
+
+def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel:
+    """The model in ``folder`` in fp32.
+
+    Args:
+        model_class: with Transformers' ``from_pretrained``.
+        source: what errors call the model.
+
+    Raises:
+        TsumugiError: a file is damaged or holds more than tensors, or weights are missing or of another shape.
+    """
+    files = weight_files(folder)
+    pickles = files[0].suffix == ".bin"
+    for file in files if pickles else ():
+        _check_pickle(file)
+    try:
+        model, found = model_class.from_pretrained(
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not pickles,
+            weights_only=True,
+            dtype="float32",
+            output_loading_info=True,
+        )
+    except Exception as error:  # of many kinds: safetensors', PyTorch's, those of shapes and of the model's own code
+        raise TsumugiError(f"{source}: its weights cannot be opened ({_reason(error, files)})") from error
+    _check_whole(model, sorted(found["missing_keys"]), source)
+    _make_savable(model)
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says first, or its name."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _check_pickle(file: Path) -> None:
+    """PyTorch looks at no checksum.
+
+    Raises:
+        TsumugiError: the archive is damaged.
+    """
+    if not zipfile.is_zipfile(file):
+        return  # PyTorch's form until version 1.6, which has no checksums
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise TsumugiError(f"{file}: is damaged ({first_line(error)}); take it from a fresh copy") from error
+    if damaged is not None:
+        raise TsumugiError(f"{file}: is damaged (wrong checksum of {damaged}); take it from a fresh copy")
+
+
+def _reason(error: Exception, files: list[Path]) -> str:
+    """Without PyTorch's advice, which is to let the file run what it likes."""
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"{files[0].name} holds more than tensors, or is damaged; PyTorch was told to read tensors alone, and "
+            "nothing in the file was run"
+        )
+    return first_line(error)
+
+
+def _check_whole(model: PreTrainedModel, missing: list[str], source: str) -> None:
+    """Transformers would fill with random numbers what the files lack.
+
+    Raises:
+        TsumugiError: weights are missing, other than an encoder's head, which can be trained anew.
+    """
+    if not missing:
+        return
+    names = ", ".join(missing[:_SHOWN]) + (f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else "")
+    writes = model.config.is_encoder_decoder or model.can_generate()
+    if writes or not all(name.startswith(_HEADS) for name in missing):
+        raise TsumugiError(
+            f"{source}: its files lack weights of a {type(model).__name__}: {names}; they would be random. Take the "
+            "model with its language modelling head"
+        )
+    print(f"{source}: the files lack the head ({names}); it begins with random weights", file=sys.stderr, flush=True)
+
+
+def _make_savable(model: PreTrainedModel) -> None:
+    """Leave out published generation settings that contradict one another: Transformers would refuse to save them."""
+    if not model.can_generate():
+        return
+    try:
+        model.generation_config.validate(strict=True)
+    except ValueError:
+        model.generation_config = GenerationConfig.from_model_config(model.config)
