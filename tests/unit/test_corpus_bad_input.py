@@ -108,6 +108,22 @@ def test_half_a_character_is_named_wherever_it_stands(tmp_path, reader, record):
     assert isinstance(read(path, reader)[0], Document), "two halves are a bird"
 
 
+@pytest.mark.parametrize("reader", ["mc4", "oscar", "wikipedia", "instructions"])
+def test_a_key_that_appears_twice_in_a_json_object_is_a_bad_record(tmp_path, reader):
+    """Python would take the last one, another parser the first."""
+    path = tmp_path / "raw"
+    good = '{"text": "a", "content": "b", "title": "t", "instruction": "i", "output": "o"}'
+    for bad in (good.replace("{", '{"text": 1, "content": 2, "output": 3, '), good[:-1] + ', "url": {"x": 1, "x": 2}}'):
+        path.write_text(f"{bad}\n{good}")
+        rejected, document = read(path, reader)
+        assert str(rejected).startswith(f"{path}:1: ") and "appears 2 times in one object" in str(rejected)
+        assert isinstance(document, Document)
+    path.write_text(f"[{bad}, {good}]")
+    if reader == "instructions":
+        rejected, document = read(path, reader)
+        assert f"{path}:1: the key 'x' appears 2 times" in str(rejected) and document.text == "o"
+
+
 @pytest.mark.parametrize("content", [b'{"text": ' + b"[" * 100_000, b'{"text": "a", "url": ' + b"9" * 5_000 + b"}"])
 def test_json_that_is_too_much_for_the_parser_is_named(tmp_path, content):
     path = tmp_path / "raw"

@@ -1,5 +1,6 @@
 """Readers of published corpora, on files in their true formats."""
 
+import bz2
 import gzip
 import json
 import lzma
@@ -101,6 +102,59 @@ def test_malformed_instructions_are_named(tmp_path, content, message):
     (tmp_path / "alpaca.json").write_text(content)
     with pytest.raises(TsumugiError, match=message):
         read_all("instructions", tmp_path / "alpaca.json")
+
+
+def instructions(*numbers):
+    return json.dumps([{"instruction": f"問{number}", "output": f"答{number}"} for number in numbers])
+
+
+PACK = {"plain": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+@pytest.mark.parametrize("pack", PACK)
+@pytest.mark.parametrize("between", ["", "\n", " \r\n\t", "\n\ufeff", " " * 100_000])
+def test_lists_one_behind_the_other_are_read_to_the_end(tmp_path, pack, between):
+    path = tmp_path / "alpaca.json"
+    path.write_bytes(PACK[pack]((instructions(1, 2) + between + instructions(3) + between + "[]" + between).encode()))
+    assert [document.text for document in read_all("instructions", path)] == ["答1", "答2", "答3"]
+
+
+@pytest.mark.parametrize(
+    "behind", ["x", "]", ",", "[", "{", '{"instruction": "a", "output": "b"}', "\0", "[1", "null", ', [{"a": 1}]']
+)
+def test_what_stands_behind_a_list_of_instructions_is_looked_at(tmp_path, behind):
+    path = tmp_path / "alpaca.json"
+    path.write_text(instructions(1) + "\n" * 3 + behind)
+    with pytest.raises(TsumugiError, match=r"alpaca\.json.*malformed JSON"):
+        read_all("instructions", path)
+    path.write_bytes(gzip.compress(instructions(1).encode()) + b"garbage")
+    with pytest.raises(TsumugiError, match=r"alpaca\.json: damaged"):
+        read_all("instructions", path)
+
+
+@pytest.mark.parametrize("pack", ["gz", "bz2", "xz"])
+def test_damage_behind_a_list_of_instructions_is_noticed(tmp_path, pack):
+    path = tmp_path / "alpaca.json"
+    whole = PACK[pack](instructions(*range(100)).encode())
+    for data in (whole[:-1], whole[:-8], whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]):
+        path.write_bytes(data)
+        with pytest.raises(TsumugiError, match=r"alpaca\.json: damaged"):
+            read_all("instructions", path)
+
+
+@pytest.mark.parametrize("blank", [" " * 65, "\n" * 5_000, "\ufeff" + " " * 65, "\t\r\n" * 100_000])
+@pytest.mark.parametrize("form", ["list", "lines"])
+def test_a_list_is_known_behind_any_white_space(tmp_path, blank, form):
+    path = tmp_path / "alpaca.json"
+    path.write_text(blank + (instructions(1, 2) if form == "list" else "\n".join(map(json.dumps, ASKED))))
+    assert len(read_all("instructions", path)) == (2 if form == "list" else 3)
+
+
+def test_a_byte_order_mark_within_a_text_stays(tmp_path, monkeypatch):
+    path = tmp_path / "alpaca.json"
+    path.write_text(json.dumps([{"instruction": "a", "output": "\ufeff" * 9}], ensure_ascii=False))
+    monkeypatch.setattr(streams.RawStream.read, "__defaults__", (5,))
+    assert read_all("instructions", path)[0].text == "\ufeff" * 9
 
 
 @given(

@@ -80,6 +80,29 @@ def test_zero_bytes_behind_the_streams_of_an_xz_file_are_padding(tmp_path):
         read(path)
 
 
+@pytest.mark.parametrize("name", ["gz", "bz2"])
+def test_zero_bytes_behind_the_streams_of_a_gzip_or_bzip2_file_are_padding(tmp_path, name):
+    """Tapes fill their last block; ``gzip -t`` and ``bzip2 -t`` accept it."""
+    path = tmp_path / "raw"
+    first, second = COMPRESS[name](TEXT[:1000]), COMPRESS[name](TEXT[1000:])
+    for between, behind in ((0, 1), (3, 512), (70_000, 200_000)):
+        path.write_bytes(first + bytes(between) + second + bytes(behind))
+        assert read(path) == TEXT
+    for behind in (b"x", b"\x1f", bytes(512) + b"x", bytes(3) + second[:-5]):
+        path.write_bytes(first + behind)
+        with pytest.raises(TsumugiError, match="raw: damaged"):
+            read(path)
+
+
+def test_a_wrong_checksum_at_the_end_is_noticed(tmp_path):
+    for name, last in (("gz", -6), ("bz2", -3), ("xz", -12)):
+        whole = bytearray(COMPRESS[name](TEXT))
+        whole[last] ^= 0x10
+        (tmp_path / "raw").write_bytes(whole)
+        with pytest.raises(TsumugiError, match="raw: damaged"):
+            read(tmp_path / "raw")
+
+
 def test_what_unpacks_to_far_more_than_text_does_is_refused(tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(lzma.compress(bytes(200 * 2**20), preset=0))

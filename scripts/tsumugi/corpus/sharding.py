@@ -10,6 +10,7 @@ from typing import Any
 from tsumugi.atomic import atomic_directory
 from tsumugi.corpus.counts import Count, StepCounts
 from tsumugi.corpus.document import SHARD_SCHEMA, Document, shard_of
+from tsumugi.corpus.encodings import foreign_encoding
 from tsumugi.corpus.fetch import recorded_files
 from tsumugi.corpus.open_files import allow_open_files
 from tsumugi.corpus.readers import READERS, Rejected
@@ -59,7 +60,7 @@ def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, rejected: Pat
         rejects = Rejects(table, spec["bad_records"])
         documents_cut = 0
         for item in READERS[spec["reader"]].read(files, spec):
-            document = fitting(item, spec["max_document_bytes"], cut=spec["oversized"] == "cut")
+            document = fitting(as_utf8(item), spec["max_document_bytes"], cut=spec["oversized"] == "cut")
             if isinstance(document, Rejected):
                 rejects.add(document)
                 continue
@@ -85,6 +86,21 @@ def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, rejected: Pat
     )
 
 
+def as_utf8(item: Document | Rejected) -> Document | Rejected:
+    """The same, but for a document that was written in another encoding and read as UTF-8 all the same: rejected."""
+    if isinstance(item, Rejected):
+        return item
+    encoding = foreign_encoding(item.text) or foreign_encoding(item.title)
+    if encoding is None:
+        return item
+    detail = f"in {encoding}, not UTF-8; convert the file, for example with iconv -f {encoding} -t UTF-8"
+    return Rejected(_place(item), detail, item.text[:SAMPLE_BYTES])
+
+
+def _place(document: Document) -> str:
+    return f"{document.source}:{document.meta['line']}" if "line" in document.meta else document.source
+
+
 def fitting(item: Document | Rejected, max_bytes: int, *, cut: bool) -> Document | Rejected:
     """The same, but for a document that is too large: cut at a character, or rejected."""
     if isinstance(item, Rejected) or 4 * len(item.text) <= max_bytes:
@@ -95,6 +111,5 @@ def fitting(item: Document | Rejected, max_bytes: int, *, cut: bool) -> Document
     if cut:
         text = data[:max_bytes].decode(errors="ignore")
         return replace(item, text=text, meta={**item.meta, "cut": True})
-    place = f"{item.source}:{item.meta['line']}" if "line" in item.meta else item.source
     found = f"a document of {len(data):,} bytes or more, max_document_bytes is {max_bytes:,}"
-    return Rejected(place, found, item.text[:SAMPLE_BYTES], OVERSIZED)
+    return Rejected(_place(item), found, item.text[:SAMPLE_BYTES], OVERSIZED)

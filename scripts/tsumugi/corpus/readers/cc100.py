@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from tsumugi.corpus.document import Document
 from tsumugi.corpus.readers.raw_file import RawFile
-from tsumugi.corpus.readers.rejected import Rejected, sample
-from tsumugi.corpus.streams import RawStream, open_stream
+from tsumugi.corpus.readers.rejected import CONVERT, Rejected, sample, zero_byte
+from tsumugi.corpus.streams import RawStream, open_text
 
 LARGEST_CHARACTER = 4  # bytes
 _BLANK = rb"[ \t\r\x0b\x0c]*"
@@ -20,12 +20,12 @@ def read_cc100(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Do
     """The documents of every file; ``meta`` holds the number of the first line.
 
     Raises:
-        TsumugiError: a file is damaged or cut off.
+        TsumugiError: a file is damaged, cut off, or no text.
     """
     # More than a document may have, also after a character that the cut goes through is taken off: so that it shows.
     limit = spec["max_document_bytes"] + LARGEST_CHARACTER
     for file in files:
-        with open_stream(file.path) as stream:
+        with open_text(file.path) as stream:
             for stretch in _stretches(stream, limit):
                 yield _document(file, stretch)
 
@@ -81,5 +81,7 @@ def _document(file: RawFile, stretch: _Stretch) -> Document | Rejected:
         text, _ = codecs.utf_8_decode(stretch.data, "strict", not stretch.is_cut)
     except UnicodeDecodeError as error:
         line = stretch.first + stretch.data.count(b"\n", 0, error.start)
-        return Rejected(f"{file.path}:{line}", f"not UTF-8 ({error.reason})", sample(stretch.data))
+        return Rejected(f"{file.path}:{line}", f"not UTF-8 ({error.reason}); {CONVERT}", sample(stretch.data))
+    if "\0" in text:
+        return zero_byte(f"{file.path}:{stretch.first}", stretch.data)
     return Document(text, "", "", file.path, file.licence, {"line": stretch.first})

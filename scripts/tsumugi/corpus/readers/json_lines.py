@@ -1,10 +1,10 @@
 """Files with a JSON object on each line, as several readers have them."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected, sample
+from tsumugi.corpus.readers.rejected import CONVERT, OVERSIZED, Rejected, sample
 from tsumugi.corpus.streams import lines
 
 # A character may take twice its bytes as an escape (\u3042), and a record holds more than its text.
@@ -16,11 +16,27 @@ def line_limit(max_document_bytes: int) -> int:
     return LINE_BYTES_PER_DOCUMENT_BYTE * max_document_bytes + LINE_BYTES_BESIDE
 
 
+class RepeatedKeyError(ValueError):
+    """A key appears twice in one object, of which Python would take the last."""
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are different."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in found if names.count(name) > 1)
+        raise RepeatedKeyError(f"the key {repeated!r} appears {names.count(repeated)} times in one object")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def json_lines(path: str, max_document_bytes: int) -> Iterator[tuple[int, Mapping[str, Any] | Rejected]]:
     """Number and object of every line that is not blank."""
     limit = line_limit(max_document_bytes)
     for number, data, length in lines(path, limit):
-        data = data.removeprefix(b"\xef\xbb\xbf") if number == 1 else data
         if not data.strip():
             continue
         place = f"{path}:{number}"
@@ -29,13 +45,14 @@ def json_lines(path: str, max_document_bytes: int) -> Iterator[tuple[int, Mappin
             yield number, Rejected(place, detail, sample(data), OVERSIZED)
             continue
         try:
-            record = json.loads(data.decode())
+            record = DECODER.decode(data.decode())
             if b"\\ud" in data or b"\\uD" in data:  # halves of characters, which only escapes can bring in
                 json.dumps(record, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             yield number, Rejected(place, f"not valid Unicode text ({error.reason})", sample(data))
         except UnicodeDecodeError as error:
-            yield number, Rejected(place, f"not UTF-8 at byte {error.start} of the line ({error.reason})", sample(data))
+            detail = f"not UTF-8 at byte {error.start} of the line ({error.reason}); {CONVERT}"
+            yield number, Rejected(place, detail, sample(data))
         except (ValueError, RecursionError) as error:
             yield number, Rejected(place, f"malformed JSON ({error}); an object a line is wanted", sample(data))
         else:

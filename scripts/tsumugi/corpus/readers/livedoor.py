@@ -11,8 +11,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tsumugi.corpus.document import Document
+from tsumugi.corpus.file_kinds import LOOKED_AT, why_no_text
 from tsumugi.corpus.readers.raw_file import RawFile
-from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected, sample
+from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected, sample, zero_byte
 from tsumugi.corpus.streams import RawStream, open_stream
 from tsumugi.errors import TsumugiError
 
@@ -81,10 +82,14 @@ def _articles(file: RawFile, archive: tarfile.TarFile, max_document_bytes: int) 
 
 
 def _article(place: str, name: str, category: str, data: bytes, number: int) -> Document | Rejected:
+    if reason := why_no_text(data[:LOOKED_AT]):
+        return Rejected(place, reason, sample(data))
     try:
         parts = data.decode().split("\n", 3)
     except UnicodeDecodeError as error:
         return Rejected(place, f"not UTF-8 at byte {error.start} ({error.reason})", sample(data))
+    if b"\0" in data:
+        return zero_byte(place, data)
     if len(parts) < 3:
         return Rejected(place, f"{len(parts)} lines; address, date and title are wanted before the body", sample(data))
     url, date, title, *body = parts

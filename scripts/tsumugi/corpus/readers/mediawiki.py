@@ -10,7 +10,7 @@ from tsumugi.corpus.extract.wikitext import extract_wikitext
 from tsumugi.corpus.readers.json_lines import json_lines, object_field, text_field
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected
-from tsumugi.corpus.streams import open_stream
+from tsumugi.corpus.streams import beginning, open_text
 from tsumugi.errors import TsumugiError
 
 LICENCES = {"wikipedia": "CC-BY-SA-4.0", "wikinews": "CC-BY-2.5"}
@@ -25,20 +25,19 @@ def read_mediawiki(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterato
     """
     licence = LICENCES[spec["reader"]]
     for file in files:
-        with open_stream(file.path) as stream:
-            start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()
+        start = beginning(file.path)
         if start.startswith(b"<"):
             yield from _xml(file, licence, spec["max_document_bytes"])
         elif start.startswith(b"{"):
             yield from _cirrus(file, licence, spec["max_document_bytes"])
         else:
             raise TsumugiError(
-                f"{file.path}: begins with {start[:20]!r}, so it is neither an XML dump nor a CirrusSearch dump"
+                f"{file.path}: begins with {start!r}, so it is neither an XML dump nor a CirrusSearch dump"
             )
 
 
 def _xml(file: RawFile, licence: str, max_document_bytes: int) -> Iterator[Document | Rejected]:
-    with open_stream(file.path) as stream:
+    with open_text(file.path) as stream:
         # no entity and no address of the file is followed; of the tree only the page at hand is kept
         options = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": True}
         try:

@@ -7,7 +7,7 @@ from debian.deb822 import Deb822
 from tsumugi.corpus.document import Document
 from tsumugi.corpus.extract.package_descriptions import extract_description
 from tsumugi.corpus.readers.raw_file import RawFile
-from tsumugi.corpus.streams import lines
+from tsumugi.corpus.streams import Line, lines
 from tsumugi.errors import TsumugiError
 
 LICENCE = "not stated in the index"
@@ -35,10 +35,17 @@ def _sections(file: RawFile) -> dict[str, str]:
     found, package = {}, ""
     for line in lines(file.path, LONGEST_LINE):
         if line.data.startswith(b"Package: "):
-            package = line.data[9:].decode()
+            package = _decoded(file, line)[9:]
         elif line.data.startswith(b"Section: "):
-            found[package] = line.data[9:].decode()
+            found[package] = _decoded(file, line)[9:]
     return found
+
+
+def _decoded(file: RawFile, line: Line) -> str:
+    try:
+        return line.data.decode()
+    except UnicodeDecodeError as error:
+        raise TsumugiError(f"{file.path}:{line.number}: not UTF-8 at byte {error.start} ({error.reason})") from None
 
 
 def _descriptions(file: RawFile, sections: dict[str, str]) -> Iterator[Document]:
@@ -66,12 +73,7 @@ def _stanzas(file: RawFile) -> Iterator[Deb822]:
     fields: list[str] = []
     for line in lines(file.path, LONGEST_LINE):
         if line.data:
-            try:
-                fields.append(line.data.decode())
-            except UnicodeDecodeError as error:
-                raise TsumugiError(
-                    f"{file.path}:{line.number}: not UTF-8 at byte {error.start} ({error.reason})"
-                ) from None
+            fields.append(_decoded(file, line))
         else:
             yield Deb822(fields)
             fields.clear()

@@ -17,6 +17,7 @@ from lxml.etree import XMLSyntaxError
 from tsumugi.corpus.document import Document
 from tsumugi.corpus.extract.page import Page
 from tsumugi.corpus.extract.tax_documents import extract_tax_documents
+from tsumugi.corpus.file_kinds import LOOKED_AT, why_no_text
 from tsumugi.corpus.readers.package_pages import PAGES, Pages
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.corpus.streams import open_stream
@@ -111,7 +112,11 @@ class MemberReader:
 
     def _content(self, data: bytes) -> tuple[bytes, str]:
         name = PurePosixPath(self._member).name
-        return (_gunzip(data), name.removesuffix(".gz")) if name.endswith(".gz") else (data, name)
+        if name.endswith(".gz"):
+            data, name = _gunzip(data), name.removesuffix(".gz")
+        if reason := why_no_text(data[:LOOKED_AT]):
+            raise ValueError(reason)
+        return data, name
 
     def _documents(
         self, file: RawFile, pages: Sequence[Page], category: str, licence: str | None

@@ -8,6 +8,7 @@ from tsumugi.errors import TsumugiError
 
 MALFORMED, OVERSIZED = "malformed", "oversized"
 SAMPLE_BYTES = 200
+CONVERT = "convert the file, for example with iconv -t UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,12 @@ class Rejected:
 def sample(data: bytes) -> str:
     """How a record begins, as far as it is text."""
     return data[:SAMPLE_BYTES].decode("utf-8", "replace")
+
+
+def zero_byte(place: str, data: bytes) -> Rejected:
+    """A record that holds a zero byte, which stands in no text."""
+    detail = f"a zero byte, at byte {data.index(0):,} of the record: damaged, or not UTF-8"
+    return Rejected(place, detail, sample(data))
 
 
 def strict(items: Iterable[Document | Rejected]) -> Iterator[Document]:
