@@ -133,6 +133,72 @@ def test_json_that_is_too_much_for_the_parser_is_named(tmp_path, content):
     assert "record 1: malformed JSON" in complaint(path, "instructions")
 
 
+# --- Parquet ---
+
+
+def strings(*values, kind):
+    """An Arrow array of strings with these bytes in it, whatever they are."""
+    storage = {pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}.get(kind, pa.binary())
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(list(range(len(values))), strings(*values, kind=pa.string()))
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(list(range(len(values) + 1)), strings(*values, kind=pa.string()))
+    return pa.array(values, storage).view(kind)
+
+
+STRINGS = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int64(), pa.string())]
+
+
+@pytest.mark.parametrize("kind", STRINGS, ids=str)
+def test_a_string_of_a_parquet_file_that_is_not_utf8_is_a_bad_record(tmp_path, kind):
+    path = tmp_path / "a.parquet"
+    texts = strings("良い".encode(), b"b\xffd", "次".encode(), kind=kind)
+    pq.write_table(pa.table({"text": texts, "more": strings(b"\xff", b"\xff", b"\xff", kind=kind)}), path)
+    first, bad, last = read(path, "local_files", "parquet")
+    assert (first.text, last.text, last.meta) == ("良い", "次", {"line": 3})
+    assert str(bad) == f"{path}:2: the field 'text' is not UTF-8 at byte 1 (invalid start byte)"
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        strings(b"\xff", b"a", kind=pa.list_(pa.string())),
+        pa.array([2**62, None], pa.timestamp("us")),
+        pa.array([[1], None]),
+        pa.array([b"\xff", b""]),
+    ],
+    ids=["list", "timestamp", "numbers", "bytes"],
+)
+def test_a_column_that_is_no_text_is_named(tmp_path, column):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "title": column}), path)
+    bad, _ = read(path, "local_files", "parquet", title="title")
+    assert f"{path}:1: the field 'title' " in str(bad)
+
+
+def test_a_wanted_column_of_a_parquet_file_whose_name_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["x", "text", "x"]), path)
+    assert read(path, "local_files", "parquet")[0].text == "a"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["x", "text", "text"]), path)
+    with pytest.raises(TsumugiError, match=r"a\.parquet: 2 columns are called 'text', .*\(it has: x, text, text\)"):
+        read(path, "local_files", "parquet")
+
+
+@pytest.mark.parametrize("rows", [(3, 3), (3, 50), (50, 3), (0, 3), (3, 0)])
+def test_several_parquet_files_in_one_are_refused(tmp_path, rows):
+    """The footer of the last one says where its data lie, counted from its own beginning: that is in the first one."""
+    path, joined = tmp_path / "a.parquet", b""
+    for number, count in enumerate(rows):
+        texts = pa.array([f"{number}の{row}番" for row in range(count)], pa.string())
+        pq.write_table(pa.table({"text": texts}), path, row_group_size=2, write_page_index=True)
+        joined += path.read_bytes()
+        assert len(read(path, "local_files", "parquet")) == count
+    path.write_bytes(joined)
+    with pytest.raises(TsumugiError, match=r"a\.parquet: "):
+        read(path, "local_files", "parquet")
+
+
 # --- XML ---
 
 

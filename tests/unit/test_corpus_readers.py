@@ -203,14 +203,15 @@ ROW = {"body": "本文です。\n二行目。", "head": "題", "kind": "鳥"}
 def test_every_local_format_gives_the_same_document(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [ROW])
     (tmp_path / "a.csv").write_text('\ufeffhead,kind,body\n題,鳥,"本文です。\n二行目。"\n', encoding="utf-8")
-    (tmp_path / "a.tsv").write_text('head\tkind\tbody\n題\t鳥\t"本文です。\n二行目。"\n', encoding="utf-8")
+    (tmp_path / "a.tsv").write_text("head\tkind\tbody\n題\t鳥\t本文です。二行目。\n", encoding="utf-8")
     pq.write_table(pa.Table.from_pylist([ROW]), tmp_path / "a.parquet")
     (tmp_path / "鳥").mkdir()
     (tmp_path / "鳥/a.txt").write_text("題\n本文です。\n二行目。\n", encoding="utf-8")
     paths = {"jsonl": "a.jsonl", "csv": "a.csv", "tsv": "a.tsv", "parquet": "a.parquet", "text": "鳥/*.txt"}
     for form, name in paths.items():
         (document,) = read_own(tmp_path / name, form)
-        assert (document.text, document.title, document.category) == (ROW["body"], "題", "鳥"), form
+        body = ROW["body"].replace("\n", "") if form == "tsv" else ROW["body"]  # which has no line breaks in a field
+        assert (document.text, document.title, document.category) == (body, "題", "鳥"), form
         assert document.licence == "CC0-1.0"
 
 

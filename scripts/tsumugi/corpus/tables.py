@@ -1,6 +1,6 @@
 """Parquet in and out: batches of bounded size, zstd, whole or absent, and an error that names the file."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError
 
 BATCH_ROWS = 512
+MAGIC = b"PAR1"  # at the beginning and at the end of a Parquet file
 FORMAT: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}  # zstd alone lets flipped bits through
 REMAKE = "delete it and run the rule that makes it"
 ROW_GROUP_BYTES = 16 * 2**20
@@ -95,27 +96,33 @@ def read_batches(
     advice: str = REMAKE,
     rows: int = BATCH_ROWS,
     only: tuple[str, str] | None = None,
+    metadata: pq.FileMetaData | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a Parquet file, at most ``rows`` at a time; the checksum of every page is verified.
 
     ``only``: a column, and its value in the rows that are wanted; where equal values stand together, little else is
-    read.
+    read. ``metadata``: where another footer than the file's own is to hold.
 
     Raises:
         TsumugiError: the file is missing, damaged or lacks a column; it is named, and ``advice`` says what to do.
     """
-    with readable_parquet(path, advice), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with readable_parquet(path, advice), _open(path, metadata) as file:
         wanted = [*columns, *(only[:1] if only else ())]
         missing = [column for column in wanted if column not in file.schema_arrow.names]
         if missing:
             raise TsumugiError(
                 f"{path}: no column {', '.join(missing)} (it has: {', '.join(file.schema_arrow.names)}); {advice}"
             )
+        refuse_repeated_columns(str(path), file.schema_arrow.names, wanted)
         for group in range(file.num_row_groups):  # one at a time: their sizes are bounded, those of 512 rows are not
             if only is None or _may_hold(file.metadata.row_group(group), *only):
                 for batch in file.iter_batches(batch_size=rows, columns=wanted, row_groups=[group]):
                     chosen = batch if only is None else batch.filter(pc.equal(batch.column(only[0]), only[1]))
                     yield chosen.select(list(columns))
+
+
+def _open(path: str | Path, metadata: pq.FileMetaData | None) -> pq.ParquetFile:
+    return pq.ParquetFile(path, metadata=metadata, page_checksum_verification=True)
 
 
 def _may_hold(group: pq.RowGroupMetaData, column: str, value: str) -> bool:
@@ -141,6 +148,46 @@ def count_rows(path: str | Path) -> int:
     """Number of rows, from the footer alone."""
     with readable_parquet(path), pq.ParquetFile(path) as file:
         return file.metadata.num_rows
+
+
+def refuse_repeated_columns(place: str, names: Sequence[str], wanted: Iterable[str | None]) -> None:
+    """Check that the wanted columns of a table can be told by their names; others may have the same name.
+
+    Raises:
+        TsumugiError: several columns have a name that is wanted.
+    """
+    for name in wanted:
+        if (number := names.count(name)) > 1:
+            raise TsumugiError(
+                f"{place}: {number} columns are called {name!r}, and which of them is meant is not known (it has: "
+                f"{', '.join(names)}); give each its own name"
+            )
+
+
+def outside_metadata(path: str | Path, advice: str) -> pq.FileMetaData:
+    """The footer of a Parquet file that somebody else wrote, without the Arrow types that may stand in it.
+
+    Under those, a column of strings can be a dictionary, which pyarrow refuses as a whole where one is not UTF-8.
+
+    Raises:
+        TsumugiError: it is no Parquet file; or it is several, one behind the other: the last one's footer would lead
+            into the first.
+    """
+    with readable_parquet(path, advice), pq.ParquetFile(path) as file:
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+        end = max((_start_of(chunk) + chunk.total_compressed_size for chunk in chunks), default=0)
+    with readable_parquet(path, advice), open(path, "rb") as raw:
+        raw.seek(end)
+        behind = raw.read()
+    if MAGIC + MAGIC in behind:
+        raise TsumugiError(f"{path}: holds several Parquet files, one behind the other; give each as a file of its own")
+    footer = behind.replace(b"ARROW:schema", b"arrow:schema")
+    return pq.read_metadata(pa.BufferReader(MAGIC + footer))
+
+
+def _start_of(chunk: pq.ColumnChunkMetaData) -> int:
+    return min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)), default=0)
 
 
 @contextmanager

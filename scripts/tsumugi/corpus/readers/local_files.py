@@ -1,31 +1,29 @@
 """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
 
 import codecs
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tsumugi.corpus.document import Document
-from tsumugi.corpus.readers.json_lines import json_lines, line_limit
+from tsumugi.corpus.readers.arrow_rows import rows_of
+from tsumugi.corpus.readers.json_lines import json_lines
 from tsumugi.corpus.readers.raw_file import RawFile
-from tsumugi.corpus.readers.rejected import OVERSIZED, Rejected, sample
-from tsumugi.corpus.streams import lines, open_stream
-from tsumugi.corpus.tables import read_batches
-from tsumugi.errors import TsumugiError
+from tsumugi.corpus.readers.rejected import CONVERT, OVERSIZED, Rejected, sample, zero_byte
+from tsumugi.corpus.readers.separated import Record, csv_records, tsv_records
+from tsumugi.corpus.streams import NotTextError, open_text
+from tsumugi.corpus.tables import outside_metadata, read_batches
 
 Columns = Mapping[str, str | None]
-Record = tuple[int, Mapping[str, Any] | Rejected]  # line (or row) number from 1, fields
-BOM = codecs.BOM_UTF8
-CONVERT = "convert the file, for example with iconv -t UTF-8"
 LARGEST_CHARACTER = 4  # bytes
+ADVICE = "replace the file, or correct files, format and columns"
 
 
 def read_local_files(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
     """The documents of every file, in order.
 
     Raises:
-        TsumugiError: a file that is not of its format from some line on, or not UTF-8.
+        TsumugiError: a file is not of its format.
     """
     records = FORMATS[spec["format"]]
     for file in files:
@@ -62,31 +60,11 @@ def _jsonl(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     yield from json_lines(path, spec["max_document_bytes"])
 
 
-def _separated(delimiter: str) -> Callable[[str, Mapping[str, Any]], Iterator[Record]]:
-    def records(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
-        limit = line_limit(spec["max_document_bytes"])
-        csv.field_size_limit(limit)
-        reader = csv.DictReader(_text_lines(path, limit), delimiter=delimiter, strict=True)
-        try:
-            for record in reader:
-                number = reader.reader.line_num
-                if None in record or None in record.values():
-                    header = f"the number of fields is not that of the header ({len(reader.fieldnames or ())})"
-                    advice = "quote fields that hold the separator or a line break"
-                    yield number, Rejected(f"{path}:{number}", f"{header}; {advice}", str(record)[:200])
-                else:
-                    yield number, record
-        except csv.Error as error:
-            raise TsumugiError(f"{path}:{reader.reader.line_num}: malformed line ({error})") from None
-
-    return records
-
-
 def _parquet(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     number = 0
     wanted = sorted({name for name in spec["columns"].values() if name is not None})
-    for batch in read_batches(path, wanted, advice="replace the file, or correct files, format and columns"):
-        for record in batch.to_pylist():
+    for batch in read_batches(path, wanted, ADVICE, metadata=outside_metadata(path, ADVICE)):
+        for record in rows_of(batch, path, number + 1):
             number += 1
             yield number, record
 
@@ -94,7 +72,11 @@ def _parquet(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
 def _text(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     columns = spec["columns"]
     titled = bool(columns.get("title"))
-    title, text, is_cut = _title_and_text(path, spec["max_document_bytes"] + LARGEST_CHARACTER, titled=titled)
+    try:
+        title, text, is_cut = _title_and_text(path, spec["max_document_bytes"] + LARGEST_CHARACTER, titled=titled)
+    except NotTextError as error:  # a record, as each file of this format is
+        yield 1, Rejected(path, str(error).removeprefix(f"{path}: "))
+        return
     if titled and is_cut and not text:
         detail = f"a first line of more than {len(title):,} bytes, which would be the title; set columns.title to null"
         yield 1, Rejected(f"{path}:1", detail, sample(title), OVERSIZED)
@@ -105,6 +87,9 @@ def _text(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
         line = 1 + (title + text).count(b"\n", 0, error.start)
         yield 1, Rejected(f"{path}:{line}", f"not UTF-8 ({error.reason}); {CONVERT}", sample(text))
         return
+    if b"\0" in title + text:
+        yield 1, zero_byte(path, title + text)
+        return
     head, _, body = decoded.partition("\n") if titled else ("", "", decoded)
     # Of a text that was cut no blank line is taken off: it would look like one that just fits.
     fields = {"text": body if is_cut else body.strip("\n"), "title": head.strip(), "category": Path(path).parent.name}
@@ -114,9 +99,9 @@ def _text(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
 def _title_and_text(path: str, limit: int, *, titled: bool) -> tuple[bytes, bytes, bool]:
     """The first line with its end, the rest as far as ``limit``, and whether the file goes on behind it."""
     data, start = b"", 0
-    with open_stream(path) as stream:
+    with open_text(path) as stream:
         while len(data) - start <= limit and (block := stream.read()):
-            data = (data + block).removeprefix(BOM) if not data else data + block
+            data += block
             start = data.find(b"\n") + 1 if titled else 0
     is_cut = len(data) - start > limit
     if titled and is_cut and not start:
@@ -124,26 +109,10 @@ def _title_and_text(path: str, limit: int, *, titled: bool) -> tuple[bytes, byte
     return data[:start], data[start : start + limit], is_cut
 
 
-def _text_lines(path: str, limit: int) -> Iterator[str]:
-    """The lines with their ends, decoded one by one so that an error can name its line."""
-    for number, data, length in lines(path, limit):
-        if length > limit:
-            raise TsumugiError(
-                f"{path}:{number}: a line of {length:,} bytes, more than {limit:,}; raise max_document_bytes if it is "
-                "one document"
-            )
-        try:
-            yield (data.removeprefix(BOM) if number == 1 else data).decode() + "\n"
-        except UnicodeDecodeError as error:
-            raise TsumugiError(
-                f"{path}:{number}: not UTF-8 at byte {error.start} of the line ({error.reason}); {CONVERT}"
-            ) from None
-
-
 FORMATS: dict[str, Callable[[str, Mapping[str, Any]], Iterator[Record]]] = {
     "jsonl": _jsonl,
-    "csv": _separated(","),
-    "tsv": _separated("\t"),
+    "csv": csv_records,
+    "tsv": tsv_records,
     "parquet": _parquet,
     "text": _text,
 }
