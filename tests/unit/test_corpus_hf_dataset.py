@@ -83,6 +83,163 @@ def test_what_is_no_saved_dataset_is_named(tmp_path):
         read_saved(saved(tmp_path, part="test"))
 
 
+def map_indices(folder, *parts, kind=None, name="indices"):
+    """What ``select`` leaves: beside the whole table, the numbers of the rows that were selected."""
+    names = [f"{name}-{number}.arrow" for number in range(len(parts))]
+    for file_name, numbers in zip(names, parts, strict=True):
+        table = pa.table({"indices": pa.array(numbers, kind or pa.uint64())})
+        with pa.OSFile(str(folder / file_name), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table, max_chunksize=3)
+    change_state(folder, _indices_data_files=[{"filename": file_name} for file_name in names])
+    return folder
+
+
+def change_state(folder, **changes):
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | changes))
+
+
+ROWS = [{"body": f"{number}番の文書。", "head": f"題{number}", "more": number} for number in range(9)]
+
+
+def numbers_of(spec):
+    return [int(document.title.removeprefix("題")) for document in read_saved(spec)]
+
+
+def test_of_a_dataset_with_an_indices_mapping_the_selected_rows_are_read(tmp_path):
+    folder = save_dataset(tmp_path / "one", ROWS, [3, 5])
+    for parts in ([[1]], [[8, 0, 4, 3]], [[5, 6], [2, 2, 0]], [[], [7]], [[]]):
+        map_indices(folder, *parts)
+        assert numbers_of(saved(folder)) == [number for part in parts for number in part]
+    map_indices(folder, [7, 3], kind=pa.int32())
+    (first, second) = read_saved(saved(folder))
+    assert (first.meta, second.meta) == ({"line": 3}, {"line": 1}), "in its file"
+    assert first.source.endswith("data-00002-of-00003.arrow")
+    for nothing in ([], None):
+        change_state(folder, _indices_data_files=nothing, _format_columns=["more"], _split="test")
+        assert numbers_of(saved(folder)) == list(range(9))
+
+
+def test_each_split_has_its_own_indices_mapping(tmp_path):
+    for split, numbers in {"train": [4, 1], "test": [0, 8]}.items():  # as train_test_split leaves them
+        map_indices(save_dataset(tmp_path / split, ROWS, [3]), numbers)
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert numbers_of(saved(tmp_path)) == [4, 1] and numbers_of(saved(tmp_path, part="test")) == [0, 8]
+
+
+def test_the_state_and_the_indices_are_raw_files_of_the_corpus(tmp_path):
+    folder = map_indices(save_dataset(tmp_path / "one", ROWS, []), [1])
+    files = READERS["hf_dataset"].fetch(saved(folder), None, "own")
+    assert [file.name for file in files] == ["data-00000-of-00001.arrow", "indices-0.arrow", "state.json"]
+    with pytest.raises(TsumugiError, match=r"state\.json was not recorded"):
+        list(READERS["hf_dataset"].read(files[:-1], saved(folder)))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kind", "message"),
+    [
+        ([0, 9], None, "row 2: names row 9 of 9"),
+        ([-1], pa.int64(), "row 1: names row -1 of 9"),
+        ([0, None], None, "wants one column of row numbers"),
+        ([0.0], pa.float64(), "wants one column of row numbers"),
+        (["0"], pa.string(), "wants one column of row numbers"),
+    ],
+)
+def test_an_indices_mapping_that_leads_nowhere_is_refused(tmp_path, numbers, kind, message):
+    folder = map_indices(save_dataset(tmp_path / "one", ROWS, [4]), numbers, kind=kind)
+    with pytest.raises(TsumugiError, match=rf"indices-0\.arrow: .*{message}"):
+        read_saved(saved(folder))
+
+
+def test_a_damaged_or_missing_indices_file_is_refused(tmp_path):
+    folder = map_indices(save_dataset(tmp_path / "one", ROWS, []), list(range(9)))
+    whole = (folder / "indices-0.arrow").read_bytes()
+    for content in (whole[:-8], whole[: len(whole) // 2], whole + whole, b""):
+        (folder / "indices-0.arrow").write_bytes(content)
+        with pytest.raises(TsumugiError, match=r"indices-0\.arrow: damaged or cut off"):
+            read_saved(saved(folder))
+    (folder / "indices-0.arrow").unlink()
+    with pytest.raises(TsumugiError, match=r"state\.json: names 'indices-0\.arrow', which is no file beside it"):
+        read_saved(saved(folder))
+
+
+def test_slices_of_files_are_heeded_and_changes_that_files_do_not_have_refused(tmp_path):
+    """Both of early versions of datasets."""
+    folder = save_dataset(tmp_path / "one", ROWS, [])
+    (name,) = (path.name for path in folder.glob("*.arrow"))
+    parts = [{"filename": name, "skip": 6, "take": 3}, {"filename": name, "skip": 1, "take": 2}, {"filename": name}]
+    change_state(folder, _data_files=parts)
+    assert numbers_of(saved(folder)) == [6, 7, 8, 1, 2, *range(9)]
+    map_indices(folder, [3, 0, 13])
+    assert numbers_of(saved(folder)) == [1, 6, 8]
+    change_state(folder, _data_files=[{"filename": name, "skip": 6, "take": 4}])
+    with pytest.raises(TsumugiError, match=r"has 9 rows, where state\.json takes those up to 10"):
+        read_saved(saved(folder))
+    for wrong in (None, [name], {}, [{"filename": name, "skip": -1}], [{"filename": name, "take": "2"}]):
+        change_state(folder, _data_files=wrong)
+        with pytest.raises(TsumugiError, match=r"state\.json: "):
+            read_saved(saved(folder))
+    change_state(folder, _data_files=parts, _inplace_history=[{"transforms": []}])
+    assert read_saved(saved(folder))
+    change_state(folder, _inplace_history=[{"transforms": [["rename_column_", ["a", "body"], {}]]}])
+    with pytest.raises(
+        TsumugiError, match="changes of the table that its files do not have yet; open it with datasets"
+    ):
+        read_saved(saved(folder))
+
+
+def test_several_arrow_streams_in_one_file_are_refused(tmp_path):
+    folder = save_dataset(tmp_path / "one", ROWS, [])
+    (path,) = folder.glob("*.arrow")
+    whole = path.read_bytes()
+    for content in (whole + whole, whole + b"x", whole + bytes(512)):
+        path.write_bytes(content)
+        with pytest.raises(TsumugiError, match=r"\.arrow: damaged or cut off .*more behind the end of its data"):
+            read_saved(saved(folder))
+
+
+def test_a_part_that_was_not_saved_is_refused(tmp_path):
+    folder = save_dataset(tmp_path / "one", ROWS, [])
+    with pytest.raises(TsumugiError, match=r"corpora\.own\.part: 'test' is no split of .*one dataset without splits"):
+        read_saved(saved(folder, part="test"))
+    change_state(folder, _split="test")
+    assert len(read_saved(saved(folder, part="test"))) == 9
+    with pytest.raises(TsumugiError, match=r"'dev' is no split of .*, which is the split 'test'; leave part out"):
+        read_saved(saved(folder, part="dev"))
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_row_of_a_saved_dataset_that_is_not_utf8_is_a_bad_record(tmp_path, mapped):
+    folder = save_dataset(tmp_path / "one", [{"body": "良い", "head": "題"}] * 3, [])
+    (path,) = folder.glob("*.arrow")
+    body = pa.array([b"a", b"\xff", b"c"]).view(pa.string())
+    table = pa.Table.from_arrays([body, pa.array(["題"] * 3), body], names=["body", "head", "more"])
+    for kind in (pa.string(), pa.dictionary(pa.int32(), pa.string())):
+        coded = table.set_column(0, "body", pa.DictionaryArray.from_arrays(pa.array([0, 1, 2], pa.int32()), body))
+        with pa.OSFile(str(path), "wb") as file:
+            given = table if kind == pa.string() else coded
+            with pa.ipc.new_stream(file, given.schema) as stream:
+                stream.write_table(given)
+        if mapped:
+            map_indices(folder, [0, 1, 2])
+        first, bad, last = read_saved(saved(folder))
+        assert (first.text, last.text) == ("a", "c")
+        assert f"{path}:2: the field 'body' is not UTF-8 at byte 0" in str(bad)
+
+
+def test_a_wanted_column_of_a_saved_dataset_whose_name_stands_twice_is_refused(tmp_path):
+    folder = save_dataset(tmp_path / "one", ROWS, [])
+    (path,) = folder.glob("*.arrow")
+    for names in (["body", "head", "x", "x"], ["body", "head", "body", "x"]):
+        table = pa.Table.from_arrays([pa.array(["a"])] * 4, names=names)
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+        if names[2] == "x":
+            assert read_saved(saved(folder))[0].text == "a"
+    with pytest.raises(TsumugiError, match=r"\.arrow: 2 columns are called 'body'"):
+        read_saved(saved(folder))
+
+
 # --- from the hub ---
 
 

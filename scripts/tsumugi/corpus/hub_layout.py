@@ -55,6 +55,5 @@ def _data_files(declared: Any) -> Iterator[tuple[str, list[str]]]:
     if plain:
         yield "train", plain
     for entry in entries:
-        if not isinstance(entry, str):
-            path = entry["path"]
-            yield entry["split"], [path] if isinstance(path, str) else list(path)
+        if isinstance(entry, Mapping) and (path := entry.get("path")):
+            yield entry.get("split", "train"), [path] if isinstance(path, str) else list(path)

@@ -1,20 +1,18 @@
 """Datasets of Hugging Face: saved here with ``save_to_disk`` (Arrow streams), or on the hub under a name (Parquet)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from tsumugi.corpus.document import Document
 from tsumugi.corpus.hub import fetch_from_hub
 from tsumugi.corpus.readers.local_files import document_of, read_local_files
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.corpus.readers.rejected import Rejected
+from tsumugi.corpus.readers.saved_dataset import STATE, SavedState, read_json, saved_rows
 from tsumugi.errors import TsumugiError
 
-END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream
+DEFAULT_PART = "train"  # of the configuration: what a dataset without splits is read as
 
 
 def fetch_hf_dataset(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
@@ -37,53 +35,28 @@ def read_hf_dataset(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterat
 
 
 def _find_saved(spec: Mapping[str, Any], corpus: str) -> list[RawFile]:
-    """The Arrow files of a saved dataset, or of one split of a saved ``DatasetDict``."""
-    key, path = f"corpora.{corpus}", Path(spec["folder"])
-    splits = _read_json(path / "dataset_dict.json").get("splits")
+    """The Arrow files of a saved dataset, or of one split of a saved ``DatasetDict``, and the state that names them."""
+    key, path = f"corpora.{corpus}", Path(spec["folder"]).expanduser()
+    splits = read_json(path / "dataset_dict.json").get("splits")
     if splits is not None:
         if spec["part"] not in splits:
             raise TsumugiError(f"{key}.part: {spec['part']!r} is no split of {path}; it has {', '.join(splits)}")
         path /= spec["part"]
-    state = _read_json(path / "state.json")
-    if "_data_files" not in state:
-        raise TsumugiError(f"{key}.folder: {path} holds no dataset that datasets has saved (no state.json in it)")
-    names = [entry.get("filename") for entry in state["_data_files"]]
-    for name in map(str, names):
-        if Path(name).name != name or not (path / name).is_file():
-            raise TsumugiError(f"{path / 'state.json'}: names {name!r}, which is no file beside it; save it again")
-    return [RawFile(str(path / name), name, None, spec["licence"]) for name in names]
+    if not (path / STATE).is_file():
+        raise TsumugiError(f"{key}.folder: {path} holds no dataset that datasets has saved (no {STATE} in it)")
+    state = SavedState(path / STATE)
+    if splits is None and spec["part"] not in (DEFAULT_PART, state.split):
+        saved = f"the split {state.split!r}" if state.split else "one dataset without splits"
+        raise TsumugiError(f"{key}.part: {spec['part']!r} is no split of {path}, which is {saved}; leave part out")
+    names = [*(segment.name for segment in [*state.data, *state.indices]), STATE]
+    return [RawFile(str(path / name), name, None, spec["licence"]) for name in dict.fromkeys(names)]
 
 
 def _read_saved(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
-    """The rows of Arrow streams."""
-    for file in files:
-        number = 0
-        try:
-            with pa.OSFile(file.path) as source, pa.ipc.open_stream(source) as stream:
-                names = [name for name in spec["columns"].values() if name is not None]
-                if not set(names) <= set(stream.schema.names):  # then the message shows all that there are
-                    names = stream.schema.names
-                for batch in stream:
-                    for record in batch.select(names).to_pylist():
-                        number += 1
-                        yield document_of(file, number, record, spec["columns"])
-                source.seek(source.size() - len(END))
-                if source.read() != END:  # pyarrow takes a file that breaks off between two batches for a whole one
-                    raise pa.ArrowInvalid("no mark at its end")
-        except (pa.ArrowException, OSError) as error:
-            raise TsumugiError(
-                f"{file.path}: damaged or cut off after row {number:,} ({error}); save it again"
-            ) from None
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object; an empty one where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TsumugiError(f"{path}: malformed JSON ({error}); save the dataset again") from None
-    if not isinstance(found, dict):
-        raise TsumugiError(f"{path}: found a JSON {type(found).__name__}, not what datasets writes; save it again")
-    return found
+    by_name = {file.name: file for file in files}
+    if STATE not in by_name:
+        raise TsumugiError(f"{spec['folder']}: {STATE} was not recorded with its files; run fetch_corpus again")
+    state = SavedState(Path(by_name[STATE].path))
+    for path, number, record in saved_rows(state, spec["columns"].values()):
+        file = by_name[path.name]
+        yield record if isinstance(record, Rejected) else document_of(file, number, record, spec["columns"])
