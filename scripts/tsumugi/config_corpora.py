@@ -2,13 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tsumugi.corpus.addresses import is_url, name_of
+from tsumugi.corpus.filter_words import LINE_BREAK, is_blank
 from tsumugi.corpus.language import KNOWN
 from tsumugi.section import NUMBER, WHOLE, Flag, PositiveInt, Section, Seed, Share, text_like
 
-Phrases = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+def _not_blank(word: str) -> str:
+    if is_blank(word):
+        raise ValueError("wants a word; of white space alone nothing is left when it is normalized")
+    return word
+
+
+Words = Annotated[tuple[Annotated[str, Field(min_length=1), AfterValidator(_not_blank)], ...], Field(min_length=1)]
 
 
 class LengthFilter(Section):
@@ -77,11 +85,17 @@ class UrlsFilter(Section):
 
 
 class BoilerplateFilter(Section):
-    """Keep documents of whose lines at most this share hold one of the phrases."""
+    """Keep documents of whose lines at most this share hold one of the phrases, normalized as the texts are."""
 
     name: Literal["boilerplate"]
-    phrases: Phrases = ("利用規約", "プライバシーポリシー", "無断転載", "All Rights Reserved", "JavaScript", "ログイン")
+    phrases: Words = ("利用規約", "プライバシーポリシー", "無断転載", "All Rights Reserved", "JavaScript", "ログイン")
     max_share: Share = 0.2
+
+    @model_validator(mode="after")
+    def _each_phrase_fits_into_a_line(self) -> "BoilerplateFilter":
+        if any(len(phrase.splitlines()) > 1 for phrase in self.phrases):
+            raise ValueError(f"phrases: {LINE_BREAK}")
+        return self
 
 
 class UnreadableFilter(Section):
@@ -92,10 +106,10 @@ class UnreadableFilter(Section):
 
 
 class BlockedWordsFilter(Section):
-    """Keep documents that hold at most so many of these words."""
+    """Keep documents that hold at most so many of these words, normalized as the texts are."""
 
     name: Literal["blocked_words"]
-    words: Phrases
+    words: Words
     max_count: Annotated[int, Field(ge=0), WHOLE] = 0
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tsumugi.corpus.cleaning import CLEANINGS, Step
 from tsumugi.corpus.counts import StepCounts, count_column, count_texts
 from tsumugi.corpus.document import SHARD_SCHEMA
+from tsumugi.corpus.filter_words import normalized_words
 from tsumugi.corpus.filters import build_filters, candidates
 from tsumugi.corpus.hashes import text_hashes
 from tsumugi.corpus.normalizers import NORMALIZERS
@@ -111,7 +112,7 @@ class Refinement:
         cleaning = _named("cleaning", spec["cleaning"], CLEANINGS)
         self._steps = (*cleaning.before, Step("normalize", normalizer, normalizer), *cleaning.after)
         self._wants_title = cleaning.wants_title
-        self._filters = build_filters(spec["filters"])
+        self._filters = build_filters(normalized_words(section, self._steps) for section in spec["filters"])
         self.counts = StepCounts()
         self.counts.declare("read", *(step.name for step in (*self._steps, *self._filters)))
 
