@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape as xml_escape
 
 import pytest
 from corpus_samples import read_all, read_items, write_jsonl
+from tsumugi.corpus.extract.wikitext import extract_wikitext
 from tsumugi.errors import TsumugiError
 
 MARKUP = """{{記事|題=x}}
@@ -60,6 +61,31 @@ def test_an_xml_dump_of_wikipedia(tmp_path):
     assert (first.source, first.licence) == ("jawiki.xml.bz2:5", "CC-BY-SA-4.0")
     assert (last.title, last.text, last.meta["page"]) == ("鳥 & 魚", "鳥は飛ぶ。", 8)
     assert read_all("wikinews", tmp_path / "jawiki.xml.bz2")[0].licence == "CC-BY-2.5"
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("__NOTOC__\n本文。__目次強制__", "本文。"),
+        ("＿＿目次＿＿一__notoc__二__NOINDEX__三__DISAMBIG__", "一二三"),
+        ("C の __FILE__ と Python の __init__、__index__", "C の __FILE__ と Python の __init__、__index__"),
+        ("<nowiki>__NOTOC__<br /></nowiki>", "__NOTOC__<br />"),
+        ("東京<br />大阪<br>京都<BR/>奈良<br clear=all>神戸</br>津", "東京\n大阪\n京都\n奈良\n神戸\n津"),
+        ("一<hr />二\n----\n三", "一\n二\n三"),
+        ("<p>一</p><p>二</p><div>三</div>四<p>五", "一\n二\n三\n四\n五"),
+        ("* 一<br />二\n* '''三<br/>四'''", "一\n二\n三\n四"),
+        ("[[絹|一<br />二]][http://a.example 三<br />四]", "一\n二三\n四"),
+        ("== 見<br />出し ==\n本文", "見\n出し\n本文"),
+        ("一<nowiki />二<wbr />三<ref name=a />四<references />五<section begin=x />六", "一二三四五六"),
+        ("<templatestyles src='a' />本文<mapframe x=1 /><gallery />", "本文"),
+        ("<chem>H2O</chem>水<includeonly>雛形</includeonly><noinclude>説明</noinclude>", "水説明"),
+        ("<small>小さい<br />字</small>、<ruby>漢<rp>(</rp><rt>かん</rt><rp>)</rp></ruby>", "小さい\n字、漢(かん)"),
+        ("<br />", ""),
+        ("a < b > c と a<b", "a < b > c と a<b"),
+    ],
+)
+def test_switches_and_single_tags_are_no_prose(markup, text):
+    assert extract_wikitext(markup) == text
 
 
 def test_a_page_that_is_too_large_is_not_parsed(tmp_path):
