@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from glob import escape, glob
+from glob import escape
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError

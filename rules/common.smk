@@ -10,6 +10,7 @@ from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
 from tsumugi.corpus.addresses import is_url, name_of
+from tsumugi.corpus.file_patterns import matching_files
 from tsumugi.provenance import read_manifest
 from tsumugi.provenance.found_files import HashMemory, changed_files
 
@@ -257,12 +258,13 @@ def raw_files(corpus):
     section = experiment.corpora[corpus]
     key, patterns = "files", getattr(section, "files", ())
     if section.reader == "hf_dataset" and section.folder:
-        key, patterns = "folder", [f"{escape(section.folder)}/**/*.arrow"]
+        folder = escape(str(Path(section.folder).expanduser()))  # as the reader writes its files' paths
+        key, patterns = "folder", [f"{folder}/**/*.arrow", f"{folder}/**/state.json"]
     files = set()
     for pattern in patterns:
         if is_url(pattern):
             continue
-        found = [path for path in glob(pattern, recursive=True) if os.path.isfile(path)]
+        found = matching_files(pattern)
         if not found:
             raise WorkflowError(
                 f"corpora.{corpus}.{key}: {pattern!r} matches no file; paths are meant from the working "

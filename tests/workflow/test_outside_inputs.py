@@ -1,5 +1,8 @@
 """What the user brings: a model from outside and raw files; changed, missing, or with nothing to report on them."""
 
+import json
+import shutil
+
 import pytest
 import yaml
 from on_workstation import planned, snakemake
@@ -39,6 +42,20 @@ def test_a_raw_file_that_is_misspelled_after_a_good_run_is_named(copy):
     (copy / "mine.yaml").write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     done = snakemake(copy, "-n", config=copy / "mine.yaml", check=False)
     assert done.returncode != 0 and "corpora.notes.files: 'artikles/*.jsonl' matches no file" in done.stdout
+
+
+def test_a_configuration_in_json_may_be_indented_with_tabs_and_name_files_as_they_are(tmp_path):
+    prepare(tmp_path)
+    shutil.move(tmp_path / "articles", tmp_path / "a b [2020]")
+    config = yaml.safe_load(TINY.read_text(encoding="utf-8"))
+    config["corpora"]["notes"]["files"] = ["a b [2020]/*.jsonl"]
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps(config, ensure_ascii=False, indent="\t"), encoding="utf-8")
+    assert planned(tmp_path, "corpora", config=mine)["fetch_corpus"] == 1
+    text = mine.read_text(encoding="utf-8")
+    mine.write_text(text.replace('\t"corpora"', '\t"runs": {},\n\t"corpora"', 1), encoding="utf-8")
+    done = snakemake(tmp_path, "-n", config=mine, check=False)
+    assert done.returncode != 0 and "the key 'runs' stands twice in one object" in done.stdout
 
 
 @pytest.mark.parametrize("tasks", [True, False])

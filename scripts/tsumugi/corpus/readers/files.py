@@ -1,12 +1,12 @@
 """Raw files that lie here already, or that are downloaded."""
 
-import glob
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.download import download
+from tsumugi.corpus.file_patterns import matching_files
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.errors import TsumugiError
 
@@ -27,7 +27,7 @@ def find_files(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFi
 def _paths(pattern: str, pins: Mapping[str, str], folder: Path, corpus: str) -> list[str]:
     if is_url(pattern):
         return [str(download(pattern, folder, pins[name_of(pattern)]))]
-    paths = sorted(path for path in glob.glob(pattern, recursive=True) if Path(path).is_file())
+    paths = matching_files(pattern)
     if not paths:
         raise TsumugiError(
             f"corpora.{corpus}.files: {pattern!r} matches no file; paths are meant from the working "
