@@ -266,7 +266,10 @@ class FileCorpus(CorpusBase):
 
 
 class LocalFiles(FileCorpus):
-    """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
+    """One's own files: JSON lines, CSV, TSV (whose fields are never quoted), Parquet, or plain text.
+
+    Of plain text a file is a document, its first line the title.
+    """
 
     reader: Literal["local_files"]
     format: Literal["jsonl", "csv", "tsv", "parquet", "text"]
