@@ -81,6 +81,7 @@ include: "rules/report.smk"
 
 if workflow.is_main_process:
     check_found_files()
+check_own_options()
 
 
 # The target rules, in the order of the stages; each stands for everything that its stage makes.
@@ -145,6 +146,10 @@ rule report:
     input:
         "results/report/manifest.json" if experiment.reports else EVERYTHING,
     localrule: True
+
+
+onstart:
+    check_start()
 
 
 onsuccess:

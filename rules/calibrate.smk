@@ -18,11 +18,11 @@ rule calibrate_model:
         "benchmarks/calibrate_model/{run}/{kind}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads
+    threads: timed_threads(for_calibration)
     resources:
-        **kind_nodes(mem_mb=6000, runtime=60),
+        **placed(for_calibration, mem_mb=6000, runtime=60, timed=True),
         calibration=experiment.compute.calibration,
-        compute_threads=experiment.compute.threads,
+        compute_threads=compute_threads(for_calibration),
         seed=first_seed,
         flags=calibration_flags,
     shell:

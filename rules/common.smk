@@ -1,6 +1,7 @@
 # Paths and input functions that several stages share. No rules.
 
 import shlex
+from ast import literal_eval
 from functools import cache
 
 from snakemake.logging import logger
@@ -9,6 +10,8 @@ from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
 from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
+from tsumugi.cluster.sbatch_options import check_extra
+from tsumugi.cluster.suiting import Defaults
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.file_patterns import matching_files
 from tsumugi.provenance import read_manifest
@@ -23,13 +26,25 @@ def spec_json(wildcards):
     return json.dumps(spec, ensure_ascii=False, indent=2)
 
 
-def timed_threads(_):
+def timed_threads(request):
     """All cores of a workstation, so that a job whose time is reported runs alone there.
 
-    On a cluster the cores of the machine that submits say nothing about the node: a job asks for what it uses. That it
-    has the node to itself is set in profiles/cluster, by `slurm_extra: "--exclusive"`.
+    On a cluster the cores of the machine that submits say nothing about the node: a job asks for what its processes
+    use. Whether it has the node to itself is said in profiles/cluster, by `timed_jobs`.
     """
-    return workflow.cores if workflow.local_exec else experiment.compute.threads
+
+    def threads(wildcards):
+        if ON_CLUSTER:
+            return request(wildcards).share.cpus
+        return workflow.cores if workflow.local_exec else experiment.compute.threads
+
+    return threads
+
+
+def compute_threads(request):
+    """Threads of each process of a timed job; on a cluster, no more than fit on its node."""
+    threads = experiment.compute.threads
+    return (lambda wildcards: request(wildcards).share.threads) if ON_CLUSTER else threads
 
 
 def wished_micro_batch(run):
@@ -75,24 +90,42 @@ def first_seed(wildcards):
 # --- where a job goes ---
 
 
+def default_resource(name):
+    """What the profile, or the command line, says of a resource for all jobs; None where it says nothing."""
+    said = (workflow.resource_settings.default_resources or {}).get(name)
+    return None if said is None or said.raw is None else str(said.raw).strip("'\"")
+
+
 def profile_inventory():
     """The inventory that a cluster's profile names among its default-resources; None on a workstation."""
-    said = (workflow.resource_settings.default_resources or {}).get("inventory")
+    said = default_resource("inventory")
     if said is None:
         return None
-    path = Path(str(said.raw).strip("'\""))
+    path = Path(said)
     beside_snakefile = Path(workflow.basedir) / path
     return str(beside_snakefile if not path.exists() and beside_snakefile.exists() else path)
 
 
+def timed_jobs_are_alone():
+    """Whether jobs whose time is reported have their node to themselves: `timed_jobs` among the default-resources."""
+    said = default_resource("timed_jobs") or "shared"
+    if said not in ("exclusive", "shared"):
+        raise WorkflowError(f"default-resources: timed_jobs is {said!r}; write exclusive or shared")
+    return said == "exclusive"
+
+
 ON_CLUSTER = profile_inventory() is not None
 INVENTORY_FILE = experiment.compute.inventory or profile_inventory()
-TRAIN_MEM_MB, TRAIN_MINUTES = 6000, 720  # of a job that trains, where compute.needs says nothing else
+TIMED_ALONE = timed_jobs_are_alone()
+# Of a job that trains, where compute.needs says nothing else: memory and CPUs are for each of its processes.
+TRAINING = Defaults(mem_mb=6000, minutes=720, threads=experiment.compute.threads, resumes=True)
 
 try:  # before anything runs, not when the first job trains
     INVENTORY = load_inventory(INVENTORY_FILE) if INVENTORY_FILE is not None else None
     if ON_CLUSTER and workflow.is_main_process:
-        check_all(INVENTORY, experiment, mem_mb=TRAIN_MEM_MB, minutes=TRAIN_MINUTES)
+        check_all(INVENTORY, experiment, TRAINING)
+        if not all(kind.gpus for kind in INVENTORY.kinds.values()):
+            make_request(INVENTORY, Needs(gpu_memory_gib=0), "jobs that need no GPU", Defaults(1, 1))
 except TsumugiError as error:
     raise WorkflowError(str(error)) from None
 
@@ -103,35 +136,68 @@ elif ON_CLUSTER:
 
 
 @cache
-def run_request(run, mem_mb=TRAIN_MEM_MB, runtime=TRAIN_MINUTES, alone=False):
-    """What Slurm is asked for on behalf of a run; ``alone``: by a job of one process, whatever training spans."""
-    return request_for(INVENTORY, experiment, run, mem_mb=mem_mb, minutes=runtime, alone=alone)
+def run_request(run):
+    """What Slurm is asked for to train a run."""
+    return request_for(INVENTORY, experiment, run, TRAINING)
 
 
-def model_nodes(mem_mb, runtime, alone=False):
-    """Resources of a job that computes with a run's model: on a cluster, which nodes it may land on."""
-    return placed(mem_mb, runtime, lambda wildcards: run_request(wildcards.run, mem_mb, runtime, alone))
+@cache
+def model_request(run, defaults):
+    """What Slurm is asked for on behalf of a job of one process with a run's model, whatever its training spans."""
+    return request_for(INVENTORY, experiment, run, defaults, alone=True)
 
 
-def kind_nodes(mem_mb, runtime):
-    """Resources of a job that measures one kind of machine: on a cluster, a node of that kind."""
-
-    def request(wildcards):
-        needs = Needs(kinds=(wildcards.kind,))
-        return make_request(INVENTORY, needs, f"calibrating {wildcards.kind}", mem_mb=mem_mb, minutes=runtime)
-
-    return placed(mem_mb, runtime, request)
+@cache
+def kind_request(kind, defaults):
+    """What Slurm is asked for to measure one kind of machine."""
+    return make_request(INVENTORY, Needs(kinds=(kind,)), f"calibrating {kind}", defaults)
 
 
-def placed(mem_mb, runtime, request):
-    """Memory and minutes of a job; on a cluster, all that ``request(wildcards)`` comes to."""
+@cache
+def cpu_request(defaults):
+    """What Slurm is asked for on behalf of a job that needs no GPU; None where the inventory knows no such machine."""
+    if not ON_CLUSTER or all(kind.gpus for kind in INVENTORY.kinds.values()):
+        return None
+    return make_request(INVENTORY, Needs(gpu_memory_gib=0), "jobs that need no GPU", defaults)
+
+
+def for_training(wildcards):
+    """The request of a run's training."""
+    return run_request(wildcards.run)
+
+
+def for_model(mem_mb, runtime, threads=experiment.compute.threads):
+    """The requests of jobs of one process with a run's model."""
+    return lambda wildcards: model_request(wildcards.run, Defaults(mem_mb, runtime, threads))
+
+
+def for_calibration(wildcards):
+    """The request of a job that measures one kind of machine."""
+    return kind_request(wildcards.kind, Defaults(6000, 60, experiment.compute.threads))
+
+
+def placed(request, mem_mb, runtime, timed=False):
+    """Memory and minutes of a job; on a cluster, all that ``request(wildcards)`` comes to.
+
+    Args:
+        timed: its time is reported.
+    """
     if not ON_CLUSTER:
         return {"mem_mb": mem_mb, "runtime": runtime}
+    return {name: asked(request, name) for name in RESOURCES} | ({"exclusive": TIMED_ALONE} if timed else {})
 
-    def asked(name):
-        return lambda wildcards: request(wildcards).resources()[name]
 
-    return {name: asked(name) for name in RESOURCES}
+def asked(request, name):
+    """A resource out of a request, for each job; a kind without a partition takes the profile's for all jobs."""
+
+    def value(wildcards):
+        try:
+            said = request(wildcards).resources()[name]
+        except TsumugiError as error:
+            raise WorkflowError(str(error)) from None
+        return default_resource(name) if name == "slurm_partition" and said is None else said
+
+    return value
 
 
 def calibrated_kinds(run):
@@ -139,18 +205,26 @@ def calibrated_kinds(run):
     return run_request(run).kinds if ON_CLUSTER else ("here",)
 
 
-def cpu_nodes():
-    """Partition and constraint of the nodes without GPUs, if there are any: for a job that needs no GPU."""
-    if not ON_CLUSTER or all(kind.gpus for kind in INVENTORY.kinds.values()):
-        return {}
-    try:
-        request = make_request(INVENTORY, Needs(gpu_memory_gib=0), "jobs that need no GPU", mem_mb=1, minutes=1)
-    except TsumugiError as error:
-        raise WorkflowError(str(error)) from None
-    return {name: value for name, value in request.resources().items() if name in ("slurm_partition", "constraint")}
+def cpu_nodes(mem_mb, runtime, threads=1):
+    """Resources of a job that needs no GPU: on a cluster, of the nodes without GPUs, if there are any.
+
+    Args:
+        runtime: minutes, or a function of the wildcards.
+    """
+
+    def request(wildcards):
+        return cpu_request(Defaults(mem_mb, runtime(wildcards) if callable(runtime) else runtime, threads))
+
+    if cpu_request(Defaults(mem_mb, 1)) is None:
+        return {"mem_mb": mem_mb, "runtime": runtime}
+    names = ("slurm_partition", "constraint", "runtime", "mem_mb", "kinds")
+    return {name: asked(request, name) for name in names}
 
 
-CPU_NODES = cpu_nodes()
+def cpu_threads(threads):
+    """CPUs of a job that needs no GPU: on a cluster, no more than its node has."""
+    request = cpu_request(Defaults(1, 1, threads))
+    return threads if request is None else request.share.cpus
 
 
 def run_processes(wildcards):
@@ -165,10 +239,49 @@ def spanning(wildcards):
     if not ON_CLUSTER or (request := run_request(wildcards.run)).nodes == 1:
         return ""
     command = ["python", str(Path(scripts) / "span_nodes.py"), "--nodes", str(request.nodes)]
-    command += ["--threads", str(experiment.compute.threads)]
     if request.gpus_in_all is not None:
         command += ["--gpus", str(request.gpus_in_all)]
     return shlex.join([*command, "--"])
+
+
+def static_text(resource):
+    """The value of a resource that is the same text for all jobs; None where it is an expression."""
+    said = str(resource.raw)
+    if said[:1] in ("'", '"'):
+        try:
+            return str(literal_eval(said))
+        except (SyntaxError, ValueError):
+            return None
+    return said if said.startswith("-") else None
+
+
+def check_own_options():
+    """Refuse a `slurm_extra` that says otherwise what its rule needs, as far as that is seen without looking at a job."""
+    for rule in workflow.rules if ON_CLUSTER and workflow.is_main_process else ():
+        extra, exclusive = rule.resources.get("slurm_extra"), rule.resources.get("exclusive")
+        if extra is not None and (said := static_text(extra)) is not None:
+            try:
+                check_extra(said, {"exclusive": exclusive.raw if exclusive is not None else False}, rule.name)
+            except TsumugiError as error:
+                raise WorkflowError(str(error)) from None
+
+
+def check_start():
+    """Before the first job: the same of each job that is to run, which may span nodes or have an expression of its own.
+
+    Without an inventory no job would say which nodes it needs: where the profile's line was overwritten.
+    """
+    if not ON_CLUSTER and workflow.is_main_process and workflow.executor_plugin.name == "slurm":
+        raise WorkflowError(
+            "the executor is slurm, but no inventory is named, so jobs cannot say which nodes they need. "
+            "--default-resources on the command line replaces all that the profile has there: write into the profile, "
+            "or repeat inventory=profiles/cluster/nodes.yaml mem_mb=2000 runtime=60 timed_jobs=exclusive"
+        )
+    for job in workflow.dag.needrun_jobs() if ON_CLUSTER and workflow.is_main_process else ():
+        try:
+            check_extra(job.resources.get("slurm_extra") or "", job.resources, job.rule.name)
+        except TsumugiError as error:
+            raise WorkflowError(str(error)) from None
 
 
 # --- paths ---

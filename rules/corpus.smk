@@ -22,9 +22,7 @@ rule fetch_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=500,
-        runtime=120,
+        **cpu_nodes(mem_mb=500, runtime=120),
     params:
         data="data/{corpus}",
     shell:
@@ -55,9 +53,7 @@ rule shard_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=2000,
-        runtime=720,
+        **cpu_nodes(mem_mb=2000, runtime=720),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -87,9 +83,7 @@ rule normalize_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=part_minutes(120),
+        **cpu_nodes(mem_mb=1000, runtime=part_minutes(120)),
     params:
         shards=part_shards,
     shell:
@@ -122,9 +116,7 @@ rule sign_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=part_minutes(60),
+        **cpu_nodes(mem_mb=1000, runtime=part_minutes(60)),
     params:
         shards=part_shards,
     shell:
@@ -158,9 +150,7 @@ rule find_duplicates:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=2000,
-        runtime=240,
+        **cpu_nodes(mem_mb=2000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -189,9 +179,7 @@ rule clean_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=part_minutes(120),
+        **cpu_nodes(mem_mb=1000, runtime=part_minutes(120)),
     params:
         shards=part_shards,
     shell:
@@ -229,9 +217,7 @@ rule split_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=4000,
-        runtime=240,
+        **cpu_nodes(mem_mb=4000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -257,11 +243,9 @@ rule find_leaks:
         "benchmarks/find_leaks/{corpus}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: 4
+    threads: cpu_threads(4)
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=720,
+        **cpu_nodes(mem_mb=1000, runtime=720, threads=4),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -290,9 +274,7 @@ rule measure_overlap:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=2000,
-        runtime=240,
+        **cpu_nodes(mem_mb=2000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -323,9 +305,7 @@ rule summarize_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=500,
-        runtime=30,
+        **cpu_nodes(mem_mb=500, runtime=30),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})

@@ -20,10 +20,10 @@ rule generate_text:
         "benchmarks/generate_text/{run}/seed{seed}/{task}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads
+    threads: timed_threads(for_model(mem_mb=4000, runtime=240))
     resources:
-        **model_nodes(mem_mb=4000, runtime=240, alone=True),
-        compute_threads=experiment.compute.threads,
+        **placed(for_model(mem_mb=4000, runtime=240), mem_mb=4000, runtime=240, timed=True),
+        compute_threads=compute_threads(for_model(mem_mb=4000, runtime=240)),
         micro_batch=run_micro_batch,
     shell:
         r"""

@@ -56,9 +56,7 @@ rule build_report:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=2000,
-        runtime=60,
+        **cpu_nodes(mem_mb=2000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -81,9 +79,7 @@ rule verify_provenance:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=240,
+        **cpu_nodes(mem_mb=1000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})

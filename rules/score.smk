@@ -22,7 +22,7 @@ rule score_likelihood:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        **model_nodes(mem_mb=4000, runtime=240, alone=True),
+        **placed(for_model(mem_mb=4000, runtime=240, threads=2), mem_mb=4000, runtime=240),
         micro_batch=run_micro_batch,
     shell:
         r"""
@@ -56,9 +56,7 @@ rule score_quality:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=2000,
-        runtime=60,
+        **cpu_nodes(mem_mb=2000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -89,9 +87,7 @@ rule score_ngrams:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=4000,
-        runtime=60,
+        **cpu_nodes(mem_mb=4000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})

@@ -24,11 +24,9 @@ rule train_tokenizer:
         tokenizer=tokenizers_of("unigram", "bpe"),
     conda:
         "../envs/cpu.yaml"
-    threads: 2
+    threads: cpu_threads(2)
     resources:
-        **CPU_NODES,
-        mem_mb=4000,
-        runtime=120,
+        **cpu_nodes(mem_mb=4000, runtime=120, threads=2),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -55,9 +53,7 @@ rule make_world_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=10,
+        **cpu_nodes(mem_mb=1000, runtime=10),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -84,9 +80,7 @@ rule import_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=30,
+        **cpu_nodes(mem_mb=1000, runtime=30),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -113,9 +107,7 @@ rule measure_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=60,
+        **cpu_nodes(mem_mb=1000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
@@ -143,9 +135,7 @@ rule encode_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=part_minutes(60),
+        **cpu_nodes(mem_mb=1000, runtime=part_minutes(60)),
     params:
         shards=part_shards,
     shell:
@@ -185,9 +175,7 @@ rule encode_pairs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **CPU_NODES,
-        mem_mb=1000,
-        runtime=120,
+        **cpu_nodes(mem_mb=1000, runtime=120),
     shell:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})

@@ -19,15 +19,15 @@ rule train_model:
         "benchmarks/train_model/{run}/seed{seed}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads
+    threads: timed_threads(for_training)
     resources:
-        **model_nodes(mem_mb=TRAIN_MEM_MB, runtime=TRAIN_MINUTES),
+        **placed(for_training, mem_mb=TRAINING.mem_mb, runtime=TRAINING.minutes, timed=True),
         # Where and how fast: resources and no params, for they change no result.
         processes=run_processes,
         zero_stage=experiment.compute.zero_stage,
         offload=experiment.compute.offload,
         calibration=experiment.compute.calibration,
-        compute_threads=experiment.compute.threads,
+        compute_threads=compute_threads(for_training),
         checkpoint_seconds=experiment.compute.checkpoint_seconds,
         flags=training_flags,
         spanning=spanning,

@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--largest", type=whole_number(), help="the most to try (default: the recipe's global_batch)")
     parser.add_argument(
-        "--threads", type=whole_number(), help="CPU threads, over all processes (default: what PyTorch chooses)"
+        "--threads", type=whole_number(), help="CPU threads of each process (default: what PyTorch chooses)"
     )
     parser.add_argument("--trial", nargs=3, metavar=("NOTES", "FITS", "TOO_LARGE"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -69,7 +69,7 @@ def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
     from tsumugi.training.micro_batch_trial import Request, run_trial
 
     if arguments.threads:
-        torch.set_num_threads(max(1, arguments.threads // arguments.processes))
+        torch.set_num_threads(arguments.threads)
     request = Request(
         spec=spec,
         seed=arguments.seed,

@@ -4,7 +4,7 @@ For one training run over several nodes, also of unlike kinds. It runs in the ba
 starts there and on the others is train_model.py, which starts as many processes as its node has GPUs. No port and no
 host is fixed: the nodes meet in a store that this command keeps, and the command ends with the status of the worst.
 
-    sbatch -N2 -C '[48g*1&32g*1]' --exclusive --wrap "python scripts/span_nodes.py --nodes 2 --threads 4 --gpus 3 -- \
+    sbatch -N2 -C '[48g*1&32g*1]' --exclusive --wrap "python scripts/span_nodes.py --nodes 2 --gpus 3 -- \
         python scripts/train_model.py --spec ..."
 
 SIGTERM and Ctrl-C are handed on: the run saves its state and leaves.
@@ -16,7 +16,7 @@ import signal
 import subprocess
 from types import FrameType
 
-from tsumugi.arguments import thread_count, whole_number
+from tsumugi.arguments import whole_number
 from tsumugi.errors import TsumugiError, run_cli
 
 
@@ -26,7 +26,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--nodes", type=whole_number(1), required=True, help="of this job; the command starts once on each"
     )
-    parser.add_argument("--threads", type=thread_count, required=True, help="CPUs of each node")
     parser.add_argument(
         "--gpus",
         type=whole_number(0),
@@ -37,9 +36,12 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def srun_command(nodes: int, threads: int, gpus: int | None) -> list[str]:
-    """One task on each node; when one fails, all are ended (-K1)."""
-    command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={threads}"]
+def srun_command(nodes: int, gpus: int | None) -> list[str]:
+    """One task on each node, with all CPUs that the job has there; when one fails, all are ended (-K1).
+
+    Unlike nodes have unlike numbers of CPUs for their processes, which no --cpus-per-task could say.
+    """
+    command = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none"]
     command += ["--kill-on-bad-exit=1", "--export=ALL", "--input=none"]
     return command if gpus is None else [*command, f"--gpus={gpus}"]
 
@@ -54,7 +56,7 @@ def main() -> None:
 
     wait_for_controller()
     with hosted(arguments.nodes) as meeting:
-        command = [*srun_command(arguments.nodes, arguments.threads, arguments.gpus), *arguments.command]
+        command = [*srun_command(arguments.nodes, arguments.gpus), *arguments.command]
         try:
             process = subprocess.Popen(command, env=os.environ | {VARIABLE: str(meeting)})
         except OSError as error:

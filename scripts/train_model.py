@@ -76,7 +76,9 @@ def parse_arguments() -> argparse.Namespace:
         "--gradient-checkpointing", action="store_true", help="less memory: activations are computed a second time"
     )
     where.add_argument(
-        "--threads", type=thread_count, help="CPU threads, over all processes of this machine (default: its cores)"
+        "--threads",
+        type=thread_count,
+        help="CPU threads of each process (default: its part of this machine's cores)",
     )
     where.add_argument(
         "--stage",

@@ -347,7 +347,7 @@ class Compute(Section):
     """Where and how fast, never what: nothing here makes a finished result out of date."""
 
     threads: PositiveInt = Field(
-        2, description="threads of a timed job, over its processes; fixed, so that times can be compared"
+        2, description="CPU threads of each process of a timed job; fixed, so that times can be compared"
     )
     processes: Annotated[PositiveInt | Literal["auto"], NUMBER] = Field(
         "auto", description="training processes of a machine; auto: one for each of its GPUs, one where there is none"

@@ -8,6 +8,7 @@ from pathlib import Path
 from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import make_request
+from tsumugi.cluster.suiting import Defaults
 
 SCRIPT = Path(__file__).parents[2] / "scripts/draft_inventory.py"
 NVIDIA_SMI = """#!/bin/sh
@@ -44,7 +45,7 @@ def test_the_nodes_answer_and_jobs_find_them(cluster, tmp_path):
         ("cpu", ("cpu-1",)),
     ]
     for needs, node in [({"gpu_memory_gib": 40}, "a48-1"), ({"world_size": 2}, "v32-1"), ({"kinds": ["cpu"]}, "cpu-1")]:
-        request = make_request(inventory, Needs.model_validate(needs), "compute.needs.run", mem_mb=500, minutes=5)
+        request = make_request(inventory, Needs.model_validate(needs), "compute.needs.run", Defaults(500, 5))
         options = {"partition": request.partition, "constraint": request.constraint, "gres": request.gres}
         asked = [f"--{name}={value}" for name, value in options.items() if value is not None]
         landed = cluster.run("srun", *asked, f"--mem={request.mem_mb}", f"--nodes={request.nodes}", "hostname").stdout

@@ -16,6 +16,8 @@ NEEDS = {
     "t5-write": {"gpu_memory_gib": 40},
 }
 TUNED = ("rwkv-write", "t5-write")
+# What a user adds for himself; no run may lose by it what it needs.
+OWN = ("--set-resources", "train_model:slurm_extra=--mail-type=FAIL")
 
 
 def with_a_run_apart(config):
@@ -36,7 +38,7 @@ def finished(cluster, config, tmp_path_factory):
     """A folder in which the whole experiment has run through Slurm."""
     folder = tmp_path_factory.mktemp("on-slurm")
     prepare(folder)
-    snakemake(cluster, folder, config, "report", "models")
+    snakemake(cluster, folder, config, *OWN, "--", "report", "models")
     return folder
 
 
@@ -109,7 +111,8 @@ def test_one_run_over_both_kinds_is_the_run_of_one_process(cluster, finished):
     assert (execution["world_size"], execution["nodes"], sorted(execution["processes"])) == (3, 2, [1, 2])
     assert sorted(execution["kinds"]) == ["a48", "v32", "v32"]
     job = slurm_job(cluster, execution["slurm_job"])
-    assert job["NodeList"] == "a48-1,v32-1" and "gres/gpu=3" in job["AllocTRES"]
+    assert job["NodeList"] == "a48-1,v32-1"
+    assert {"cpu=8", "gres/gpu=3", "mem=32000M"} <= set(job["AllocTRES"].split(",")), "both nodes, all of them"
     assert trained(finished, "rwkv-base")["execution"]["world_size"] == 1
     apart, alone = (
         load_file(finished / f"results/models/{run}/seed1/model.safetensors") for run in ("rwkv-apart", "rwkv-base")
@@ -130,6 +133,20 @@ def test_a_second_run_has_nothing_to_do(cluster, finished, config):
 def test_where_a_run_goes_re_runs_nothing(cluster, finished, tmp_path):
     elsewhere = write_config(tmp_path / "experiment.yaml", {"needs": {"t5-base": {"kinds": ["a48"]}}}, with_a_run_apart)
     assert "Nothing to be done" in snakemake(cluster, finished, elsewhere, "-n", "report", "models").stdout
+
+
+def test_a_slurm_extra_that_contradicts_the_needs_is_refused_before_anything_is_submitted(cluster, finished, config):
+    given = ("--set-resources", "train_model:slurm_extra=--mail-type=FAIL --nodes=3", "--", "models")
+    done = snakemake(cluster, finished, config, "-n", *given, check=False)
+    assert done.returncode != 0
+    assert "--nodes: it follows from compute.needs and the inventory; change it there" in done.stdout
+
+
+def test_default_resources_without_an_inventory_are_refused(cluster, finished, config):
+    given = ("--forcerun", "train_model", "--default-resources", "mem_mb=2000", "--", "models")
+    done = snakemake(cluster, finished, config, *given, check=False)
+    assert done.returncode != 0
+    assert "no inventory is named" in done.stdout and "has been submitted" not in done.stdout
 
 
 def test_needs_that_nothing_meets_are_refused_before_anything_is_submitted(cluster, finished, tmp_path):

@@ -19,6 +19,7 @@ from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import make_request
 from tsumugi.cluster.scontrol import Node, Partition, parse_nodes, parse_partitions
+from tsumugi.cluster.suiting import Defaults
 from tsumugi.errors import TsumugiError
 
 SCRIPT = Path(__file__).parents[2] / "scripts/draft_inventory.py"
@@ -241,7 +242,7 @@ def test_the_draft_is_an_inventory_once_it_is_filled_in(tmp_path):
     assert (kind.nodes, kind.hosts, kind.gpus, kind.cpus, kind.memory_gib) == (10, ("gpu0[1-9]", "gpu10"), 4, 32, 62.5)
     assert (kind.partition, kind.constraint, kind.gres, kind.max_hours) == ("gpu", "a100", "gpu:a100", 72)
     needs = Needs(world_size=40)
-    assert make_request(inventory, needs, "compute.needs.big", mem_mb=64000, minutes=60).kinds == ("a100",)
+    assert make_request(inventory, needs, "compute.needs.big", Defaults(64000, 60)).kinds == ("a100",)
     assert all("#" in line for line in text.splitlines() if re.match(r"    \w+:", line)), (
         "each value says where it is from"
     )
@@ -292,8 +293,8 @@ def test_names_stay_names_and_types_that_cannot_be_asked_for_are_said(tmp_path):
     other = kinds["nvidia_a100-pcie-40gb"]
     assert (other.constraint, other.gres, other.max_hours) == ("on", "gpu", 1.667)
     assert "gpu:nvidia_a100-pcie-40gb cannot be asked for through Snakemake" in text
-    request = make_request(load_inventory(tmp_path / "nodes.yaml"), Needs(), "r", mem_mb=5999, minutes=100)
-    assert (request.partition, request.mem_mb, request.minutes) == (
+    request = make_request(load_inventory(tmp_path / "nodes.yaml"), Needs(), "r", Defaults(5999, 100))
+    assert (request.partition, request.share.mem_mb, request.minutes) == (
         "1",
         5999,
         100,

@@ -61,7 +61,7 @@ def training(name, spec, *flags):
 
 
 def spanning(nodes, command, *flags):
-    return [sys.executable, SCRIPTS / "span_nodes.py", "--nodes", str(nodes), "--threads", "2", *flags, "--", *command]
+    return [sys.executable, SCRIPTS / "span_nodes.py", "--nodes", str(nodes), *flags, "--", *command]
 
 
 def run(work, command, **changes):
@@ -78,7 +78,7 @@ def weights(work, name):
 def test_unlike_nodes_train_what_one_process_trains(work):
     done = run(work, spanning(2, training("spanned", "short", "--micro-batch", "2"), "--gpus", "3"))
     assert done.returncode == 0, done.stderr
-    assert "--nodes=2 --ntasks=2 --ntasks-per-node=1 --cpus-per-task=2 --kill-on-bad-exit=1" in done.stderr
+    assert "--nodes=2 --ntasks=2 --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=1" in done.stderr
     assert "--gpus=3" in done.stderr
     execution = read_manifest(work / "results/models/spanned/seed3/manifest.json")["execution"]
     assert (execution["world_size"], execution["nodes"], execution["processes"]) == (3, 2, [1, 2])

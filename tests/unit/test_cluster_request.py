@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tsumugi.cluster.inventory import Inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import check_all, make_request, request_for
+from tsumugi.cluster.suiting import Defaults, Share
 from tsumugi.config_file import load_config
 from tsumugi.errors import TsumugiError
 
@@ -23,13 +24,16 @@ LABORATORY = {
 }
 
 
-def requested(kinds, needs, mem_mb=6000, minutes=720):
+def requested(kinds, needs, mem_mb=6000, minutes=720, **others):
     inventory = Inventory.model_validate({"kinds": kinds})
-    return make_request(inventory, Needs.model_validate(needs), "compute.needs.t5", mem_mb=mem_mb, minutes=minutes)
+    defaults = Defaults(mem_mb, minutes, **others)
+    return make_request(inventory, Needs.model_validate(needs), "compute.needs.t5", defaults)
 
 
 def said(kinds, needs, **defaults):
-    return {key: value for key, value in requested(kinds, needs, **defaults).resources().items() if value is not None}
+    """What the executor plugin reads of a request."""
+    values = requested(kinds, needs, **defaults).resources()
+    return {key: value for key, value in values.items() if value is not None and key not in ("kinds", "shared_mem_mb")}
 
 
 @pytest.mark.parametrize(
@@ -40,23 +44,23 @@ def said(kinds, needs, **defaults):
         ({"precision": "bf16"}, {"slurm_partition": "gpu", "gres": "gpu:1", "constraint": "a6000"}),
         ({"precision": "fp16"}, {"slurm_partition": "gpu", "gres": "gpu:1"}),
         ({"kinds": ["v100"]}, {"slurm_partition": "gpu", "gres": "gpu:1", "constraint": "v100"}),
-        ({"world_size": 2}, {"slurm_partition": "gpu", "gres": "gpu:2"}),  # one v100, not two a6000
+        ({"world_size": 2}, {"slurm_partition": "gpu", "gres": "gpu:2", "mem_mb": 12000}),  # one v100, not two a6000
         ({"hours": 1.5, "memory_gib": 50}, {"slurm_partition": "gpu", "gres": "gpu:1", "mem_mb": 51200, "runtime": 90}),
         ({"gpu_memory_gib": 0}, {"slurm_partition": "cpu"}),
-        ({"kinds": ["cpu"], "world_size": 8, "precision": "bf16"}, {"slurm_partition": "cpu"}),
+        ({"kinds": ["cpu"], "world_size": 8, "precision": "bf16"}, {"slurm_partition": "cpu", "mem_mb": 48000}),
     ],
 )
 def test_needs_become_what_the_executor_plugin_reads(needs, expected):
     assert said(LABORATORY, needs) == {"nodes": 1, "mem_mb": 6000, "runtime": 720} | expected
 
 
-SPANNING = {"mpi": "srun", "tasks_per_gpu": 0, "slurm_extra": "--exclusive", "mem_mb": 6000, "runtime": 720}
+SPANNING = {"mpi": "srun", "tasks_per_gpu": 0, "mem_mb": 6000, "runtime": 720}
 
 
 def test_whole_machines_where_one_is_too_small():
     request = requested(LABORATORY, {"world_size": 4})
     assert (request.kinds, request.processes, request.gpus_in_all) == (("v100",), 2, None)
-    expected = {"slurm_partition": "gpu", "gres": "gpu:2", "nodes": 2, "tasks": 2}
+    expected = {"slurm_partition": "gpu", "gres": "gpu:2", "nodes": 2, "tasks": 2, "mem_mb": 12000}
     assert said(LABORATORY, {"world_size": 4}) == SPANNING | expected
 
 
@@ -99,7 +103,110 @@ def test_slurm_itself_sees_to_the_memory_of_a_machine():
 
 
 def test_an_inventory_of_a_workstation_asks_for_any_partition():
-    assert said({"own": V100}, {"world_size": 2}) == {"gres": "gpu:2", "nodes": 1, "mem_mb": 6000, "runtime": 720}
+    assert said({"own": V100}, {"world_size": 2}) == {"gres": "gpu:2", "nodes": 1, "mem_mb": 12000, "runtime": 720}
+
+
+# --- CPUs, memory and time of a job, by its processes and by what its machines have ---
+
+
+@pytest.mark.parametrize(
+    ("change", "needs", "share"),
+    [
+        ({}, {"kinds": ["v100"]}, Share(4, 4, 6000)),
+        ({}, {"kinds": ["v100"], "world_size": 2}, Share(8, 4, 12000)),
+        ({}, {"kinds": ["v100"], "world_size": 4}, Share(8, 4, 12000)),  # of each of two machines
+        ({}, {"kinds": ["v100"], "world_size": 2, "memory_gib": 8}, Share(8, 4, 8192)),  # said of the machine
+        ({"v100": {"cpus": 6}}, {"kinds": ["v100"], "world_size": 2}, Share(6, 3, 12000)),
+        ({"v100": {"cpus": 1}}, {"kinds": ["v100"], "world_size": 2}, Share(1, 1, 12000)),
+        ({"v100": {"memory_gib": 10}}, {"kinds": ["v100"], "world_size": 2}, Share(8, 4, 10240)),
+        ({"v100": {"memory_gib": 5}}, {"kinds": ["v100"]}, Share(4, 4, 5120)),
+        ({"v100": {"cpus": 3}, "a6000": {"cpus": 2}}, {}, Share(2, 2, 6000)),
+        ({}, {"nodes": {"a6000": 1, "v100": 1}}, Share(4, 4, 6000)),  # what the smallest needs: the machines are whole
+        ({"v100": {"cpus": 4}}, {"nodes": {"a6000": 1, "v100": 1}}, Share(4, 2, 6000)),
+        ({}, {"kinds": ["cpu"], "world_size": 4}, Share(8, 2, 24000)),
+        ({}, {"kinds": ["cpu"], "world_size": 2}, Share(8, 4, 12000)),
+    ],
+)
+def test_cpus_and_memory_follow_the_processes_of_a_machine(change, needs, share):
+    kinds = {name: kind | change.get(name, {}) for name, kind in LABORATORY.items()}
+    assert requested(kinds, needs, threads=4).share == share
+
+
+@pytest.mark.parametrize(
+    ("limits", "needs", "kinds", "minutes"),
+    [
+        ((72, 8), {}, ("a6000", "v100"), 480),
+        ((72, 8), {"kinds": ["v100"]}, ("v100",), 480),
+        ((None, 1), {}, ("a6000", "v100"), 60),
+        ((None, 0.5), {}, ("a6000",), 720),  # a partition for trials is not what twelve hours are divided by
+        ((1, 0.5), {}, ("a6000",), 60),
+        ((0.25, 0.5), {}, ("v100",), 30),
+        ((72, 8), {"hours": 8}, ("a6000", "v100"), 480),
+        ((72, 8), {"hours": 9}, ("a6000",), 540),
+        ((72, 0.25), {"hours": 0.25}, ("a6000", "v100"), 15),
+        ((72, 8), {"nodes": {"a6000": 1, "v100": 1}}, ("a6000", "v100"), 480),
+    ],
+)
+def test_the_default_time_limit_is_as_long_as_the_machines_give(limits, needs, kinds, minutes):
+    changed = {name: LABORATORY[name] | {"max_hours": hours} for name, hours in zip(LABORATORY, limits, strict=False)}
+    request = requested(changed, needs, resumes=True)
+    assert (request.kinds, request.minutes) == (kinds, minutes)
+
+
+def test_a_job_that_cannot_go_on_later_goes_where_it_has_its_time_if_there_is_such_a_place():
+    changed = {name: LABORATORY[name] | {"max_hours": hours} for name, hours in (("a6000", 72), ("v100", 2))}
+    of = {name: requested(changed, {"kinds": kinds}, minutes=240) for name, kinds in (("any", []), ("v100", ["v100"]))}
+    assert {name: (request.kinds, request.minutes) for name, request in of.items()} == {
+        "any": (("a6000",), 240),
+        "v100": (("v100",), 120),
+    }
+
+
+SEVERAL = {
+    "a6000": LABORATORY["a6000"] | {"partition": ["long", "short"], "max_hours": {"long": 72, "short": 8}},
+    "v100": LABORATORY["v100"] | {"partition": ["short", "old"], "max_hours": {"short": 8, "old": 24}},
+}
+
+
+@pytest.mark.parametrize(
+    ("needs", "partition", "minutes"),
+    [
+        ({"kinds": ["a6000"]}, "long", 720),  # twelve hours fit there
+        ({"kinds": ["a6000"], "hours": 8}, "long,short", 480),
+        ({"kinds": ["a6000"], "hours": 48}, "long", 2880),
+        ({"kinds": ["v100"]}, "old", 720),
+        ({"hours": 2}, "long,old,short", 120),
+        ({"hours": 20}, "long,old", 1200),
+        ({"nodes": {"a6000": 1, "v100": 1}}, "short", 480),
+        ({"nodes": {"a6000": 1, "v100": 1}, "hours": 3}, "short", 180),
+    ],
+)
+def test_a_kind_may_lie_in_several_partitions(needs, partition, minutes):
+    request = requested(SEVERAL, needs, resumes=True)
+    assert (request.partition, request.minutes) == (partition, minutes)
+
+
+def test_a_job_over_several_kinds_has_the_time_of_the_partitions_that_they_share():
+    with pytest.raises(TsumugiError, match=r"t5\.hours: 20, but .* v100 have in common \(short\) .* at most 8"):
+        requested(SEVERAL, {"nodes": {"a6000": 1, "v100": 1}, "hours": 20})
+    kinds = SEVERAL | {"v100": SEVERAL["v100"] | {"partition": "old", "max_hours": None}}
+    with pytest.raises(TsumugiError, match=r"\(a6000 in long and short, v100 in old\); add .* in \[long, NAME\]"):
+        requested(kinds, {"nodes": {"a6000": 1, "v100": 1}})
+
+
+def test_of_several_partitions_those_are_named_that_others_do_not_share():
+    bare = {"constraint": None, "gres": None}
+    kinds = {name: kind | bare for name, kind in SEVERAL.items()}
+    assert requested(kinds, {"kinds": ["a6000"], "hours": 1}).partition == "long"
+    kinds["v100"] |= {"partition": ["short", "long"], "max_hours": None}
+    with pytest.raises(TsumugiError, match="does not say how Slurm tells them from v100"):
+        requested(kinds, {"kinds": ["a6000"], "hours": 1})
+
+
+def test_memory_that_keeps_a_job_off_smaller_machines_is_always_asked_for():
+    kinds = {name: A6000 | {"partition": "gpu", "memory_gib": size} for name, size in (("small", 64), ("big", 256))}
+    assert requested(kinds, {"memory_gib": 100}).resources()["shared_mem_mb"] is None
+    assert requested(kinds, {}).resources()["shared_mem_mb"] == 6000
 
 
 @pytest.mark.parametrize(
@@ -165,7 +272,7 @@ KIND = st.fixed_dictionaries(
         "nodes": st.integers(1, 3),
         "cpus": st.sampled_from([None, 2, 16]),
         "memory_gib": st.sampled_from([None, 4, 16]),
-        "partition": st.sampled_from([None, "p", "p", "q", "q"]),
+        "partition": st.sampled_from([None, "p", "p", "q", "q", ("p", "q")]),
         "constraint": st.sampled_from([None, "x", "y", "z"]),
         "gres": st.sampled_from([None, "gpu", "gpu:s", "gpu:t"]),
         "max_hours": st.sampled_from([None, 1, 24]),
@@ -192,7 +299,7 @@ def suits(kind, needs, gpu):
     """Whether a kind meets the needs, the number of processes apart."""
     if bool(kind["gpus"]) != gpu or (kind["memory_gib"] or 99) < (needs["memory_gib"] or 1):
         return False
-    if (kind["max_hours"] or 99) < (needs["hours"] or 2) or (gpu and kind["gpu_memory_gib"] < needs["gpu_memory_gib"]):
+    if (kind["max_hours"] or 99) < (needs["hours"] or 0) or (gpu and kind["gpu_memory_gib"] < needs["gpu_memory_gib"]):
         return False
     if not gpu:
         return needs["precision"] != "fp16"
@@ -210,15 +317,26 @@ def fills(world_size, nodes, gpus):
 
 
 def choice(kinds, needs):
-    """The kinds that a job may land on, and how many machines it takes."""
+    """The kinds that a job may land on, how many machines it takes, whether it computes on GPUs, and its hours."""
     candidates = {name: kinds[name] for name in needs["kinds"] or kinds}
     any_gpu = any(kind["gpus"] for kind in candidates.values())
     gpu = any_gpu if needs["gpu_memory_gib"] is None else needs["gpu_memory_gib"] > 0
     needs = needs | {"gpu_memory_gib": needs["gpu_memory_gib"] or 0}
     taken = {name: machines_taken(kind, needs["world_size"]) for name, kind in candidates.items()}
     fit = {name for name, kind in candidates.items() if suits(kind, needs, gpu) and taken[name]}
+    if needs["hours"] is None:  # two by default, where a kind gives as much; else as long as one gives
+        longest = max(((kinds[name]["max_hours"] or 99) for name in fit), default=0)
+        fit = {name for name in fit if (kinds[name]["max_hours"] or 99) >= min(2, longest)}
     fewest = min((taken[name] for name in fit), default=0)
-    return {name for name in fit if taken[name] == fewest}, fewest, gpu
+    fit = {name for name in fit if taken[name] == fewest}
+    return fit, fewest, gpu, needs["hours"] or min([2, *((kinds[name]["max_hours"] or 99) for name in fit)])
+
+
+def memory_of(kinds, chosen, needs, nodes):
+    """MiB of each machine: a GiB for each process by default, where the machines have as much."""
+    if needs["memory_gib"]:
+        return 1024 * needs["memory_gib"]
+    return 1024 * min([needs["world_size"] // nodes, *(kinds[name]["memory_gib"] or 99 for name in chosen)])
 
 
 def allocations(kinds, asked, partition, unknown):
@@ -242,7 +360,7 @@ def allocations(kinds, asked, partition, unknown):
 
 
 def eligible(kind, asked, partition, unknown):
-    in_partition = unknown if None in (partition, kind["partition"]) else kind["partition"] == partition
+    in_partition = unknown if None in (partition, kind["partition"]) else partition in kind["partition"]
     if partition is None and kind["partition"] is None:
         in_partition = True
     constraint = asked.get("constraint")
@@ -268,10 +386,10 @@ def keeps_to(kinds, asked, chosen):
 
 def ways_to_ask(kinds, chosen, nodes, world_size, gpu, mem_mb):
     """Everything that may be said of the chosen kinds."""
-    partitions = {kinds[name]["partition"] for name in chosen}
+    partitions = {partition for name in chosen for partition in kinds[name]["partition"] or [None]}
     features = sorted(kinds[name]["constraint"] or "" for name in chosen)
     types = {kinds[name]["gres"] for name in chosen}
-    options = [[None] if None in partitions else [",".join(partitions)]]
+    options = [[None] if None in partitions else [",".join(partitions), *partitions]]
     options.append([None] if "" in features else [None, "|".join(features), f"[{'|'.join(features)}]"])
     options.append([None] if not gpu else ["gpu", *(types if len(types) == 1 and None not in types else [])])
     for partition, constraint, gres in itertools.product(*options):
@@ -284,8 +402,8 @@ def ways_to_ask(kinds, chosen, nodes, world_size, gpu, mem_mb):
 @given(kinds=KINDS, needs=NEEDS)
 def test_slurm_gives_machines_that_suit_and_no_others(kinds, needs):
     assume(set(needs["kinds"]) <= set(kinds) and not (needs["gpu_memory_gib"] == 0 and needs["precision"] == "fp16"))
-    chosen, nodes, gpu = choice(kinds, needs)
-    mem_mb = 1024 * (needs["memory_gib"] or 1)
+    chosen, nodes, gpu, hours = choice(kinds, needs)
+    mem_mb = memory_of(kinds, chosen, needs, nodes) if chosen else 0
     try:
         request = requested(kinds, needs, mem_mb=1024, minutes=120)
     except TsumugiError:
@@ -294,7 +412,7 @@ def test_slurm_gives_machines_that_suit_and_no_others(kinds, needs):
         return
     asked = {key: value for key, value in request.resources().items() if value is not None}
     assert set(request.kinds) == chosen
-    assert (request.nodes, asked["mem_mb"], asked["runtime"]) == (nodes, mem_mb, round(60 * (needs["hours"] or 2)))
+    assert (request.nodes, asked["mem_mb"], asked["runtime"]) == (nodes, mem_mb, round(60 * hours))
     assert request.processes * nodes == needs["world_size"]
     assert ("gres" in asked) == gpu
     assert keeps_to(kinds, asked, chosen)
@@ -309,7 +427,7 @@ def test_a_job_over_several_kinds_gets_the_machines_that_it_names(kinds, counts)
         request = requested(kinds, {"nodes": nodes}, mem_mb=1024, minutes=60)
     except TsumugiError:
         clear = len({kinds[name]["constraint"] for name in kinds} - {None}) == len(kinds)
-        one_place = len({kinds[name]["partition"] for name in kinds}) == 1
+        one_place = len({kinds[name]["partition"] for name in kinds}) == 1  # a tuple or a name, and the same of all
         alike = len({kinds[name]["gpus"] > 0 for name in nodes}) == 1
         assert not (clear and one_place and alike and all(kinds[name]["nodes"] >= nodes[name] for name in nodes))
         return
@@ -339,28 +457,28 @@ def config():
 
 def test_an_explicit_precision_of_a_recipe_is_a_need(config):
     inventory = Inventory.model_validate({"kinds": LABORATORY})
-    of = {run: request_for(inventory, load_config(config), run, mem_mb=1000, minutes=60) for run in config["runs"]}
+    of = {run: request_for(inventory, load_config(config), run, Defaults(1000, 60)) for run in config["runs"]}
     assert {run: request.kinds for run, request in of.items()} == {
         "auto": ("cpu",),
         "half": ("a6000", "v100"),
         "brain": ("a6000",),
     }
-    assert (of["brain"].minutes, of["half"].minutes, of["half"].mem_mb) == (120, 60, 1000)
-    check_all(inventory, load_config(config), mem_mb=1000, minutes=60)
+    assert (of["brain"].minutes, of["half"].minutes, of["half"].share.mem_mb) == (120, 60, 1000)
+    check_all(inventory, load_config(config), Defaults(1000, 60))
 
 
 def test_a_job_of_one_process_goes_where_the_run_may_go(config):
     config["compute"]["needs"] = {"half": {"nodes": {"a6000": 1, "v100": 1}, "hours": 9, "memory_gib": 30}}
     inventory = Inventory.model_validate({"kinds": LABORATORY})
-    request = request_for(inventory, load_config(config), "half", mem_mb=1000, minutes=60, alone=True)
+    request = request_for(inventory, load_config(config), "half", Defaults(1000, 60), alone=True)
     assert (request.kinds, request.world_size, request.nodes) == (("a6000", "v100"), 1, 1)
-    assert (request.minutes, request.mem_mb, request.exclusive) == (60, 1000, False)
+    assert (request.minutes, request.share.mem_mb) == (60, 1000)
 
 
 def test_every_run_that_cannot_be_placed_is_named_at_once(config):
     inventory = Inventory.model_validate({"kinds": {"v100": LABORATORY["v100"]}})
     with pytest.raises(TsumugiError, match=r"^2 run\(s\) cannot be placed:\n") as error:
-        check_all(inventory, load_config(config), mem_mb=1000, minutes=60)
+        check_all(inventory, load_config(config), Defaults(1000, 60))
     assert "compute.needs.auto: no kind" in str(error.value)
     assert "compute.needs.brain: no kind" in str(error.value)
     assert "compute.needs.half" not in str(error.value)

@@ -6,6 +6,7 @@ Left as it is, the plugin that submits (2.8.0)
 - forgets all jobs when their states cannot be asked for (the accounts are away), and never sees them end;
 - waits for every job that was preempted or lost a node, also for those that Slurm does not bring back
   (``PreemptMode=CANCEL``), and keeps later jobs off all nodes of such a job, also those that work;
+- lets ``slurm_extra``, where people put ``--mail-type``, stand in for ``--exclusive``, and misreads what stands there;
 - takes a controller that is away for a refusal, and uses up a job's retries in half a minute;
 - asks ever less often, up to every 180 s, and must be waited for that long when all is over;
 - knows nothing of the jobs that a Snakemake which was killed has left in Slurm.
@@ -20,9 +21,12 @@ from typing import Any
 
 import snakemake_executor_plugin_slurm as plugin
 import snakemake_executor_plugin_slurm_jobstep as plugin_inside
+from snakemake_interface_common.exceptions import WorkflowError
 
 from tsumugi.cluster.controller import WAIT_FOR_CONTROLLER, wait_for_controller
 from tsumugi.cluster.earlier_jobs import EarlierJob, earlier_jobs, instead_of
+from tsumugi.cluster.sbatch_options import check_extra, needed_options
+from tsumugi.errors import TsumugiError
 
 States = Mapping[str, str]  # Slurm's number of a job -> its state
 Query = Callable[[str, Any], Awaitable[tuple[States | None, float | None]]]  # also seconds; None: there is no answer
@@ -45,14 +49,21 @@ def mend_plugin(folder: Path) -> None:
         return await ask(query, ",".join([command, *names]), logger)
 
     def mended_submission(job: Any, params: Mapping[str, Any], **options: Any) -> str:
-        call = WAIT_FOR_CONTROLLER + submission(job, params, **options)
+        call = " ".join([WAIT_FOR_CONTROLLER + submission(job, params, **options), *needed_options(job.resources)])
         earlier: EarlierJob | None = left_behind.pop(params["comment_str"], None)
         if earlier is None:
             return call
         names.append(earlier.name)
         return instead_of(call, earlier, job.input)
 
+    def check(job: Any) -> None:
+        try:
+            check_extra(job.resources.get("slurm_extra") or "", job.resources, job.name)
+        except TsumugiError as error:
+            raise WorkflowError(str(error)) from None
+
     plugin.query_job_status, plugin.get_submit_command = mended_query, mended_submission
+    plugin.validate_slurm_extra = check
     pause = plugin.Executor.next_seconds_between_status_checks
 
     def set_pause(executor: plugin.Executor, seconds: float) -> None:

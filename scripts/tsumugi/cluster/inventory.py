@@ -52,6 +52,14 @@ Gres = Annotated[
     ),
 ]
 Scratch = Annotated[str, _said(r"[/$].+", "a whole path (/scratch), or one that begins with a variable ($TMPDIR)")]
+Partitions = Annotated[  # of one, of several; told apart by their form, so that a mistake is told once
+    Annotated[tuple[Partition, ...], Field(min_length=1), Tag("several")] | Annotated[Partition, Tag("one")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+]
+MaxHours = Annotated[
+    Annotated[dict[Partition, Hours | None], Tag("of partitions")] | Annotated[Hours, Tag("number")],
+    Discriminator(lambda value: "of partitions" if isinstance(value, Mapping) else "number"),
+]
 MicroBatch = Annotated[  # told apart by their form, so that a mistake is told once
     Annotated[PositiveInt | None, Tag("number")] | Annotated[dict[Name, PositiveInt], Tag("of runs")],
     Discriminator(lambda value: "of runs" if isinstance(value, Mapping) else "number"),
@@ -74,10 +82,14 @@ class Kind(Section):
     compute_capability: PositiveFloat | None = Field(None, description="of the GPU: 7.0, 8.6; null: not known")
     cpus: PositiveInt | None = Field(None, description="CPUs of one machine; null: enough")
     memory_gib: PositiveFloat | None = Field(None, description="CPU memory of one machine; null: enough")
-    partition: Partition | None = Field(None, description="the Slurm partition that jobs are sent to")
+    partition: Partitions | None = Field(
+        None, description="the Slurm partition that jobs are sent to, or several: [long, short]; null: Slurm's default"
+    )
     constraint: Feature | None = Field(None, description="a Slurm feature that tells these machines from others")
     gres: Gres | None = Field(None, description="the GPUs as Slurm counts them, without the count: gpu:a6000")
-    max_hours: Hours | None = Field(None, description="longest job of the partition; null: no limit")
+    max_hours: MaxHours | None = Field(
+        None, description="longest job: a number, or partition -> number; null, or a partition left out: no limit"
+    )
     scratch: Scratch | None = Field(None, description="folder on the machine's own disk")
     network_gbit: PositiveFloat | None = Field(None, description="speed of the link to the other machines")
 
@@ -94,6 +106,29 @@ class Kind(Section):
         if not self.gpus and too_much:
             raise ValueError(f"gpus is 0: remove {' and '.join(too_much)}, or say how many GPUs a machine has")
         return self
+
+    @model_validator(mode="after")
+    def _limits_are_of_its_partitions(self) -> "Kind":
+        limited = self.max_hours if isinstance(self.max_hours, Mapping) else {}
+        if strange := [name for name in limited if name not in self.partitions]:
+            raise ValueError(f"max_hours names {' and '.join(strange)}, which is not in partition: {self.partition!r}")
+        return self
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """Names of the partitions that jobs are sent to; empty: Slurm's default."""
+        return (self.partition,) if isinstance(self.partition, str) else self.partition or ()
+
+    def limit_in(self, partition: str | None) -> int | None:
+        """Minutes of the longest job in a partition; None: no limit."""
+        hours = self.max_hours.get(partition) if isinstance(self.max_hours, Mapping) else self.max_hours
+        return None if hours is None else max(1, round(60 * hours))
+
+    @property
+    def limit(self) -> int | None:
+        """Minutes of the longest job in any of the partitions; None: no limit."""
+        limits = [self.limit_in(partition) for partition in self.partitions or (None,)]
+        return None if None in limits else max(limits)
 
     def micro_batch_of(self, run: str) -> int | None:
         """Micro-batch of ``run`` on each device of this kind; None where the inventory leaves it open."""

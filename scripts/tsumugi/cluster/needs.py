@@ -20,9 +20,11 @@ class Needs(Section):
         None, description="training processes over all machines; null: 1, or one for each GPU of nodes"
     )
     precision: Precision = Field("fp32", description="least that each device must be able to compute in")
-    hours: Hours | None = Field(None, description="of one job; null: what the rule asks for")
+    hours: Hours | None = Field(
+        None, description="time limit of one job; null: 12, or fewer where the partition gives fewer"
+    )
     memory_gib: PositiveFloat | None = Field(
-        None, description="CPU memory of each machine; null: what the rule asks for"
+        None, description="CPU memory of each machine, over its processes; null: 6,000 MiB for each process"
     )
     kinds: tuple[Name, ...] = Field((), description="only machines of these kinds; empty: of any kind")
     nodes: dict[Name, PositiveInt] = Field(

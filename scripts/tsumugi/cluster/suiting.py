@@ -1,6 +1,6 @@
 """Which machines suit a job: what a kind of machine lacks of what is asked for, and how many of them a job takes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tsumugi.cluster.inventory import Kind
@@ -10,38 +10,108 @@ from tsumugi.cluster.needs import Needs, Precision
 CAPABILITIES = {"fp16": 7.0, "bf16": 8.0}
 
 
+SHORTEST = 60  # minutes; where there are others, a job without stated hours goes to no kind that gives it less
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a rule asks for where the needs leave it open. No kind is refused because it has less: it gives what it has.
+
+    Attributes:
+        mem_mb: CPU memory of each process, MiB.
+        minutes: time limit.
+        threads: CPUs of each process.
+        resumes: the job goes on where its time limit has ended it, so that shorter limits will do.
+    """
+
+    mem_mb: int
+    minutes: int
+    threads: int = 1
+    resumes: bool = False
+
+
 @dataclass(frozen=True)
 class Demand:
-    """What a job asks for, with every default filled in.
+    """What a job must have.
 
     Attributes:
         gpu: it computes on GPUs.
         gpu_memory_gib: least memory of each GPU.
         world_size: processes over all machines; None where the job names its machines.
         precision: least that each device must do.
-        minutes: of the job.
-        mem_mb: CPU memory of each machine, MiB, as Slurm counts.
+        minutes: time limit; None: the needs do not say.
+        mem_mb: CPU memory of each machine, MiB, as Slurm counts; None: the needs do not say.
     """
 
     gpu: bool
     gpu_memory_gib: float
     world_size: int | None
     precision: Precision
-    minutes: int
-    mem_mb: int
+    minutes: int | None
+    mem_mb: int | None
 
     @classmethod
-    def of(cls, needs: Needs, kinds: Iterable[Kind], *, mem_mb: int, minutes: int) -> "Demand":
-        """What ``needs`` come to among ``kinds``; ``mem_mb`` and ``minutes`` hold where the needs leave them open."""
+    def of(cls, needs: Needs, kinds: Iterable[Kind]) -> "Demand":
+        """What ``needs`` come to among ``kinds``."""
         wanted = needs.gpu_memory_gib
         return cls(
             gpu=any(kind.gpus for kind in kinds) if wanted is None else wanted > 0,
             gpu_memory_gib=wanted or 0,
             world_size=None if needs.nodes else needs.world_size or 1,
             precision=needs.precision,
-            minutes=minutes if needs.hours is None else max(1, round(60 * needs.hours)),
-            mem_mb=mem_mb if needs.memory_gib is None else mebibytes(needs.memory_gib),
+            minutes=None if needs.hours is None else max(1, round(60 * needs.hours)),
+            mem_mb=None if needs.memory_gib is None else mebibytes(needs.memory_gib),
         )
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a job asks of each of its machines.
+
+    Attributes:
+        cpus: over its processes there.
+        threads: of each process.
+        mem_mb: CPU memory over its processes there, MiB.
+    """
+
+    cpus: int
+    threads: int
+    mem_mb: int
+
+
+def share_of(kind: Kind, processes: int, demand: Demand, defaults: Defaults) -> Share:
+    """What ``processes`` of a job ask of one machine of ``kind``: as much for each, and no more than it has."""
+    cpus = processes * defaults.threads if kind.cpus is None else min(processes * defaults.threads, kind.cpus)
+    mem_mb = demand.mem_mb
+    if mem_mb is None:
+        mem_mb = processes * defaults.mem_mb
+        if kind.memory_gib is not None:
+            mem_mb = min(mem_mb, mebibytes(kind.memory_gib))
+    return Share(cpus, max(1, cpus // processes), mem_mb)
+
+
+def least(shares: Iterable[Share]) -> Share:
+    """What each of several machines can give."""
+    shares = list(shares)
+    return Share(*(min(getattr(share, name) for share in shares) for name in ("cpus", "threads", "mem_mb")))
+
+
+def preferred(kinds: Mapping[str, Kind], demand: Demand, defaults: Defaults) -> list[str]:
+    """Of kinds that meet the demand those that also have what the rule asks for; failing these, those with the most."""
+    names = list(kinds)
+    if demand.minutes is None:
+        wanted = min(SHORTEST, defaults.minutes) if defaults.resumes else defaults.minutes
+        names = _with_most({name: kinds[name].limit for name in names}, wanted)
+    if demand.mem_mb is None:
+        memories = {name: kinds[name].memory_gib for name in names}
+        names = _with_most({name: gib and mebibytes(gib) for name, gib in memories.items()}, defaults.mem_mb)
+    return names
+
+
+def _with_most(amounts: Mapping[str, int | None], wanted: int) -> list[str]:
+    """Names with at least ``wanted``; else those with the largest amount. None is enough of everything."""
+    enough = [name for name, amount in amounts.items() if amount is None or amount >= wanted]
+    return enough or [name for name, amount in amounts.items() if amount == max(amounts.values())]
 
 
 def mebibytes(gib: float) -> int:
@@ -94,10 +164,10 @@ def _precision(kind: Kind, demand: Demand) -> str | None:
 
 def _machine(kind: Kind, demand: Demand) -> str | None:
     short = []
-    if kind.memory_gib is not None and mebibytes(kind.memory_gib) < demand.mem_mb:
+    if demand.mem_mb is not None and kind.memory_gib is not None and mebibytes(kind.memory_gib) < demand.mem_mb:
         short.append(f"{kind.memory_gib:g} GiB of CPU memory, {round(demand.mem_mb / 1024, 3):g} asked for")
-    if kind.max_hours is not None and round(60 * kind.max_hours) < demand.minutes:
-        short.append(f"jobs of at most {kind.max_hours:g} hours, {demand.minutes / 60:.3g} asked for")
+    if demand.minutes is not None and kind.limit is not None and kind.limit < demand.minutes:
+        short.append(f"jobs of at most {kind.limit / 60:.4g} hours, {demand.minutes / 60:.3g} asked for")
     return "; ".join(short) or None
 
 

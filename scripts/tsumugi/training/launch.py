@@ -173,12 +173,16 @@ def leave_after(work: Callable[[], None]) -> NoReturn:
 
 
 def share_threads(threads: int | None) -> None:
-    """Let PyTorch use this process's part of ``threads``; None: of the cores that this machine gives us.
+    """Let PyTorch use ``threads`` in this process, but of several no more than its part of the cores that they have.
 
-    Without it every process would start as many threads as there are cores, and they would be in one another's way.
+    None: its part of the cores. Without it every process would start as many threads as there are cores, and they
+    would be in one another's way.
     """
     import torch
 
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if threads is not None or processes > 1:
-        torch.set_num_threads(max(1, (threads or len(os.sched_getaffinity(0))) // processes))
+    if processes > 1:
+        part = max(1, len(os.sched_getaffinity(0)) // processes)
+        torch.set_num_threads(min(threads or part, part))
+    elif threads is not None:
+        torch.set_num_threads(threads)
