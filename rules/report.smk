@@ -1,7 +1,8 @@
 # Needs: models, generations and scores of every run that a report compares, the counted n-grams, the corpora's figures
 #        and the tokenizers' fertility.
 # Makes: results/report/index.html (one self-contained page), its tables as CSV and its plots as SVG beside it, and
-#        results/report/manifest.json. `snakemake verify_provenance` walks from there to the raw files.
+#        results/report/manifest.json. `snakemake verify_provenance` compares all results that there are, report or not,
+#        with their manifests.
 
 
 rule build_report:
@@ -68,13 +69,13 @@ rule build_report:
 
 
 rule verify_provenance:
-    """Hash everything again from the report to the raw files; fail on any file that differs."""
+    """Hash every file of every result that there is, back to the raw files; fail on any that differs. Makes nothing."""
     input:
-        manifest="results/report/manifest.json",
+        spec=verified_results,
     log:
-        "logs/verify_provenance/report.log",
+        "logs/verify_provenance/results.log",
     benchmark:
-        "benchmarks/verify_provenance/report.tsv"
+        "benchmarks/verify_provenance/results.tsv"
     conda:
         "../envs/cpu.yaml"
     threads: 1
@@ -84,5 +85,5 @@ rule verify_provenance:
         r"""
         exec &> >(trap '' TERM INT && exec tee {log:q})
 
-        python "$TSUMUGI_SCRIPTS"/verify_provenance.py {input.manifest:q}
+        python "$TSUMUGI_SCRIPTS"/verify_provenance.py --experiment {input.spec:q}
         """

@@ -145,6 +145,27 @@ def build_report(config: Config, name: str) -> Spec:
     return report_spec(config)
 
 
+def verify_provenance(config: Config, name: str) -> Spec:
+    """Which results there are, to find the manifest of each; nothing of what decides them."""
+    scored = [(run.task, run.prompt, config.tokenizer_of(name)) for name, run in config.runs.items() if run.task]
+    trained_on = [
+        (corpus, config.tokenizer_of(name)) for name, run in config.runs.items() for corpus in run.corpora or ()
+    ]
+    counted = [(config.tasks[task].corpus, tokenizer) for task, _, tokenizer in scored]  # by the n-grams
+    return {
+        "report": bool(config.reports),
+        "baselines": sorted({(task, tokenizer) for task, _, tokenizer in scored}),
+        "runs": {name: {"seeds": list(run.seeds), "task": run.task} for name, run in config.runs.items()},
+        "pairs": sorted(set(scored)),
+        "tokens": sorted({*trained_on, *counted}),
+        "tokenizers": sorted({*config.tokenizers, *map(config.tokenizer_of, config.runs)}),
+        "corpora": {
+            name: {"num_shards": corpus.num_shards, "near": corpus.dedup.near is not None}
+            for name, corpus in config.corpora.items()
+        },
+    }
+
+
 SPECS: dict[str, Callable[[Config, str], Spec]] = {
     function.__name__: function
     for function in (
@@ -167,5 +188,6 @@ SPECS: dict[str, Callable[[Config, str], Spec]] = {
         score_quality,
         score_ngrams,
         build_report,
+        verify_provenance,
     )
 }

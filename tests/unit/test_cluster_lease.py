@@ -222,7 +222,7 @@ def test_a_second_job_refuses_or_waits_in_slurm_and_does_not_train_again(work, m
     said = second.communicate(timeout=120)[0]
     assert second.returncode == 0, said
     assert "the other job has finished exactly this training; there is nothing to do" in said
-    assert verify("results/models/twice/seed3/manifest.json")[1] == []
+    assert verify("results/models/twice/seed3/manifest.json").problems == []
     assert not list(Path("state").glob("twice/*.lock*"))
 
 
@@ -268,5 +268,5 @@ def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch, sav
     said = frozen.communicate(timeout=120)[0]
     assert frozen.returncode == 1
     assert said.count("error: ") == 1 and "this job no longer holds its lock" in said
-    assert verify(f"results/models/{name}/seed3/manifest.json")[1] == []
+    assert verify(f"results/models/{name}/seed3/manifest.json").problems == []
     assert [path.name for path in Path("state", name).glob("*/*step*")] == ["step000000080"], "the second one's last"

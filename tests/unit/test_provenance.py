@@ -12,11 +12,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tsumugi.atomic import atomic_directory, atomic_path
+from tsumugi.config_file import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
 from tsumugi.provenance.gathering import gather, named
+from tsumugi.provenance.results import result_manifests
+from tsumugi.specs import SPECS
+from tsumugi.yaml_file import YamlFile
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_provenance.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "verify_provenance.py"
 
 
 @pytest.fixture
@@ -39,7 +44,8 @@ def chain(tmp_path, monkeypatch):
 
 
 def test_an_unchanged_chain_is_proved_to_the_raw_files(chain):
-    assert verify("report.json") == (["report.json", "model.json", "shard.json", "raw.json", "stats.json"], [])
+    visited = ["report.json", "model.json", "shard.json", "raw.json", "stats.json"]
+    assert verify("report.json") == (visited, [], 5, 0)
 
 
 @pytest.mark.parametrize("name", ["raw", "shard", "model", "stats", "report"])
@@ -47,22 +53,23 @@ def test_one_changed_byte_is_found_in_every_file(chain, name):
     data = bytearray(Path(f"{name}.bin").read_bytes())
     data[3] ^= 1
     Path(f"{name}.bin").write_bytes(data)
-    _, problems = verify("report.json")
+    problems = verify("report.json").problems
     assert len(problems) == 1 and problems[0].startswith(f"{name}.bin: changed since {name}.json was written")
 
 
 def test_a_removed_file_is_found_unless_it_is_temporary(chain):
     Path("shard.bin").unlink()
-    assert verify("report.json")[1] == []
+    assert verify("report.json").problems == []
+    assert (verify("report.json").files, verify("report.json").removed) == (4, 1)
     Path("raw.bin").unlink()
-    assert verify("report.json")[1] == [
+    assert verify("report.json").problems == [
         "raw.bin: missing, though raw.json names it; re-run the rule fetch_corpus",
     ]
 
 
 def test_a_removed_manifest_is_reported_once_and_with_its_consumer(chain):
     Path("shard.json").unlink()
-    _, problems = verify("report.json")
+    problems = verify("report.json").problems
     assert len(problems) == 1 and "shard.json" in problems[0] and "model.json was made from it" in problems[0]
 
 
@@ -70,7 +77,7 @@ def test_a_manifest_edited_by_hand_is_found_by_each_consumer(chain):
     manifest = json.loads(Path("shard.json").read_text())
     manifest["spec"]["name"] = "other"
     Path("shard.json").write_text(json.dumps(manifest))
-    _, problems = verify("report.json")
+    problems = verify("report.json").problems
     assert [problem.split(";")[0] for problem in problems] == [
         "shard.json: is not the manifest that model.json was made from",
         "shard.json: is not the manifest that stats.json was made from",
@@ -92,7 +99,7 @@ def test_a_figure_edited_by_hand_is_found_where_it_was_copied(chain):
     manifest["results"]["train_seconds"] = 0.1
     Path("model.json").write_text(json.dumps(manifest))
     assert identity(read_manifest("model.json")) == before  # the identity does not cover figures
-    _, problems = verify("report.json")
+    problems = verify("report.json").problems
     assert problems == ["model.json: changed since its figures went into report.json; re-run the rule build_report"]
 
 
@@ -104,8 +111,8 @@ def test_a_chain_longer_than_the_call_stack(tmp_path, monkeypatch):
         manifest = {"kind": "step", "spec": {"i": i}, "inputs": previous, "outputs": {}}
         Path(f"{i}.json").write_text(json.dumps(manifest))
         previous = {f"{i}.json": identity(manifest)}
-    visited, problems = verify(f"{length - 1}.json")
-    assert len(visited) == length and problems == []
+    found = verify(f"{length - 1}.json")
+    assert len(found.visited) == length and found.problems == []
 
 
 def test_a_commit_made_while_the_job_runs_is_not_recorded(tmp_path):
@@ -155,7 +162,7 @@ def test_the_command_prints_what_it_visited_and_fails_on_a_change(chain):
         return subprocess.run([sys.executable, SCRIPT, "report.json"], capture_output=True, text=True, check=False)
 
     good = run()
-    assert good.returncode == 0 and "raw.json" in good.stdout and "5 manifests checked" in good.stdout
+    assert good.returncode == 0 and "raw.json" in good.stdout and "5 manifests checked, 5 files" in good.stdout
     Path("raw.bin").write_text("something else")
     bad = run()
     assert bad.returncode == 1 and "raw.bin: changed" in bad.stderr and "Traceback" not in bad.stderr
@@ -214,3 +221,34 @@ def test_manifests_name_every_package_that_can_have_computed(tmp_path):
     compute_nothing = {"snakemake-executor-plugin-slurm", "pyyaml", "requests", "tensorboard", "nvidia-ml-py", "tqdm"}
     compute_nothing |= {"flufl.lock", "psutil", "matplotlib-fontja", "jinja2", "grandalf"}
     assert required - compute_nothing == required & set(packages)
+
+
+def test_nothing_is_said_of_what_was_not_checked(chain):
+    write_manifest("empty.json", kind="build_report", spec={})
+    spec = {"report": True, "baselines": [], "runs": {}, "pairs": [], "tokens": [], "tokenizers": [], "corpora": {}}
+    Path("spec.json").write_text(json.dumps(spec))
+    for arguments in (["empty.json"], ["--experiment", "spec.json"], []):
+        done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "nothing was checked" in done.stderr
+        assert "the one that was recorded" not in done.stdout
+
+
+def test_several_results_are_walked_together(chain):
+    found = verify("stats.json", "model.json", "raw.json")
+    assert found == (["stats.json", "shard.json", "raw.json", "model.json"], [], 4, 0)
+    assert verify() == ([], [], 0, 0)
+
+
+def test_every_result_of_the_experiments_is_among_those_that_are_checked():
+    """All that the rules declare; test_raw_files.py holds the list to what a run of them has made."""
+    spec = SPECS["verify_provenance"](load_config(YamlFile(ROOT / "experiments/own_articles.yaml").content), "results")
+    paths = list(result_manifests(spec))
+    assert len(paths) == len(set(paths))
+    for part in (
+        "report/manifest",
+        "corpora/notes/raw",
+        "corpora/notes/clean/00001",
+        "tokens/notes/from-my-write/00000",
+    ):
+        assert f"results/{part}.json" in paths

@@ -45,6 +45,16 @@ def test_files_replaced_by_older_ones_are_made_again(tmp_path):
     replace_by_an_older_file(config, b'"dropout_rate": 0.2', b'"dropout_rate": 0.1')
     assert planned(tmp_path, *MADE) == {}
 
+    # all that there is can be verified, without the models and the report, and nothing is made for it
+    done = snakemake(tmp_path, "verify_provenance")
+    assert "files: every file is the one that was recorded" in done.stdout
+    assert "not made yet, and so not checked: " in done.stdout
+    replace_by_an_older_file(tmp_path / "articles/part0.jsonl", "古い".encode(), "新い".encode())
+    done = snakemake(tmp_path, "verify_provenance", check=False)
+    assert done.returncode != 0
+    assert "articles/part0.jsonl: changed since results/corpora/notes/raw.json was written" in done.stdout
+    assert "every file is the one" not in done.stdout
+
     # nothing left to make it of
     shutil.rmtree(tmp_path / "articles")
     done = snakemake(tmp_path, *MADE, "-n", check=False)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from on_workstation import snakemake
 from tiny_experiment import ROOT
+from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest, verify
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.load import load_tokenizer
@@ -129,14 +130,27 @@ def test_compared_runs_are_scored_on_the_same_bytes(finished):
         assert table.sort_index().equals(floor.sort_index())
 
 
+def is_manifest(path):
+    try:
+        return bool(read_manifest(path))
+    except TsumugiError:
+        return False
+
+
 def test_the_chain_of_manifests_reaches_the_raw_files(finished, monkeypatch):
     monkeypatch.chdir(finished)
-    visited, problems = verify("results/report/manifest.json")
-    assert problems == []
-    assert "results/corpora/notes/raw.json" in visited
+    found = verify("results/report/manifest.json")
+    assert found.problems == []
+    assert "results/corpora/notes/raw.json" in found.visited
     raw = read_manifest("results/corpora/notes/raw.json")
     assert sorted(raw["outputs"]) == ["articles/part0.jsonl", "articles/part1.jsonl"]
-    assert snakemake(finished, "verify_provenance").returncode == 0
+    done = snakemake(finished, "verify_provenance")
+    assert done.returncode == 0
+    every = {str(path) for path in Path("results").rglob("*.json") if is_manifest(path)}
+    checked = set(done.stdout.splitlines())
+    assert every <= checked, "no manifest that the workflow has made is left out"
+    assert re.search(rf"{len(every)} manifests checked, [1-9][0-9]+ files .*: every file is the one", done.stdout)
+    assert "not made yet" not in done.stdout
 
 
 def test_a_changed_raw_file_and_a_changed_model_are_found(copy):

@@ -1,24 +1,38 @@
-"""Walk from a manifest down to the raw files and report every hash that no longer holds."""
+"""Walk from manifests down to the raw files and report every hash that no longer holds."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance.manifest import Manifest, file_sha256, identity, read_manifest
 
 
-def verify(root: str | Path) -> tuple[list[str], list[str]]:
-    """Check ``root`` and everything that it stands on. Every file is hashed once, every manifest read once.
+class Verification(NamedTuple):
+    """What a walk has found.
+
+    Attributes:
+        visited: manifests in the order of the walk.
+        problems: a line for each file that is missing or changed.
+        files: how many files were hashed.
+        removed: how many temporary outputs are gone, as the workflow removes them after use.
+    """
+
+    visited: list[str]
+    problems: list[str]
+    files: int
+    removed: int
+
+
+def verify(*roots: str | Path) -> Verification:
+    """Check the manifests ``roots`` and all that they stand on. Every file is hashed once, every manifest read once.
 
     What is checked: the sha256 of each output and record; that each manifest is still the one its consumer was made
     from; and, where a manifest says which files its figures were copied from (``results.figures_from``, as the report's
     does), that these are unchanged byte for byte. An output that the workflow removes after use (temporary) may be
     absent.
-
-    Returns:
-        (visited, problems): manifests in the order of the walk, and one line for each file that is missing or changed.
     """
     walk = _Walk()
-    waiting = [(str(root), None, None)]
+    waiting: list[tuple[str, str | None, str | None]] = [(str(root), None, None) for root in reversed(roots)]
     while waiting:  # a stack and not recursion: a chain may be longer than Python's call stack
         path, expected, consumer = waiting.pop()
         manifest = walk.read(path, consumer)
@@ -32,7 +46,8 @@ def verify(root: str | Path) -> tuple[list[str], list[str]]:
             walk.visited[path] = None
             walk.check_outputs(path, manifest)
             waiting += [(name, wanted, path) for name, wanted in reversed(manifest["inputs"].items())]
-    return list(walk.visited), walk.problems
+    hashed = sum(sha256 is not None for sha256 in walk.hashes.values())
+    return Verification(list(walk.visited), walk.problems, hashed, len(walk.removed))
 
 
 class _Walk:
@@ -43,7 +58,8 @@ class _Walk:
         self.problems: list[str] = []
         self.identities: dict[str, str] = {}
         self._manifests: dict[str, Manifest | None] = {}
-        self._hashes: dict[str, str | None] = {}
+        self.hashes: dict[str, str | None] = {}
+        self.removed: set[str] = set()
 
     def read(self, path: str, consumer: str | None) -> Manifest | None:
         if path not in self._manifests:
@@ -59,7 +75,9 @@ class _Walk:
         for name, described in (manifest["outputs"] | manifest.get("records", {})).items():
             found = self._hash(name)
             if found is None:
-                if not described.get("temporary"):
+                if described.get("temporary"):
+                    self.removed.add(name)
+                else:
                     self.problems.append(f"{name}: missing, though {path} names it; re-run the rule {manifest['kind']}")
             elif found != described["sha256"]:
                 self.problems.append(f"{name}: changed since {path} was written; re-run the rule {manifest['kind']}")
@@ -71,9 +89,9 @@ class _Walk:
                 )
 
     def _hash(self, name: str) -> str | None:
-        if name not in self._hashes:
+        if name not in self.hashes:
             try:
-                self._hashes[name] = file_sha256(name)
+                self.hashes[name] = file_sha256(name)
             except FileNotFoundError:
-                self._hashes[name] = None
-        return self._hashes[name]
+                self.hashes[name] = None
+        return self.hashes[name]

@@ -1,0 +1,39 @@
+"""The manifests of all results of an experiment, whether they are made yet or not.
+
+``spec`` is that of the rule verify_provenance, see ``specs.py``. Only what the configuration names is among them: a run
+that it no longer holds may stand on files that were made again since.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def result_manifests(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Their paths, from the report back to the raw files."""
+    if spec["report"]:
+        yield "results/report/manifest.json"
+    yield from (f"results/scores/baselines/{task}.{tokenizer}.json" for task, tokenizer in spec["baselines"])
+    for run, described in spec["runs"].items():
+        for seed in described["seeds"]:
+            if (task := described["task"]) is not None:
+                yield from (f"results/scores/{run}/seed{seed}/{task}.{what}.json" for what in ("quality", "likelihood"))
+                yield f"results/generations/{run}/seed{seed}/{task}.json"
+            yield f"results/models/{run}/seed{seed}/manifest.json"
+    yield from (f"results/pairs/{task}/{prompt}/{tokenizer}/manifest.json" for task, prompt, tokenizer in spec["pairs"])
+    for corpus, tokenizer in spec["tokens"]:
+        yield from _of_shards(f"results/tokens/{corpus}/{tokenizer}", spec["corpora"][corpus]["num_shards"])
+    for tokenizer in spec["tokenizers"]:
+        yield from (f"results/tokenizers/{tokenizer}/{name}.json" for name in ("fertility", "manifest"))
+    for corpus, described in spec["corpora"].items():
+        folder = f"results/corpora/{corpus}"
+        yield from (f"{folder}/{name}.json" for name in ("stats", "overlap", "split/leaks", "split/manifest"))
+        yield from _of_shards(f"{folder}/clean", described["num_shards"])
+        yield f"{folder}/duplicates.json"
+        if described["near"]:
+            yield from _of_shards(f"{folder}/signatures", described["num_shards"])
+        yield from _of_shards(f"{folder}/shards", described["num_shards"])
+        yield from (f"{folder}/{name}.json" for name in ("sharded", "raw"))
+
+
+def _of_shards(folder: str, num_shards: int) -> Iterator[str]:
+    yield from (f"{folder}/{shard:05d}.json" for shard in range(num_shards))
