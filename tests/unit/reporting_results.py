@@ -171,13 +171,15 @@ def _write_baselines(spec, report, clean, bits):
         frame = pd.DataFrame({"id": _ids(), "category": "manpages", "bytes": size, "tokens": 100})
         for order, worse in zip(ngrams.ORDERS, (0.6, 0.1, 0.0), strict=True):
             frame[f"bits_{order}"] = size * (bits + worse)
-        _write_scores(path, frame[list(ngram_scores.COLUMNS)], "score_ngrams", clean)
+        counted = {"train_tokens_counted": 250_000, "train_tokens_available": 250_000, "train_tokens_capped": False}
+        _write_scores(path, frame[list(ngram_scores.COLUMNS)], "score_ngrams", clean, counted)
 
 
-def _write_scores(path, frame, kind, made_from):
+def _write_scores(path, frame, kind, made_from, results=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(path.with_suffix(".parquet"))
-    write_manifest(path, kind=kind, spec={"seed": 0}, inputs=made_from, outputs=[path.with_suffix(".parquet")])
+    rows = path.with_suffix(".parquet")
+    write_manifest(path, kind=kind, spec={"seed": 0}, inputs=made_from, outputs=[rows], results=results)
 
 
 def _write_run(spec, run, seed, task, position, gain, generator, clean):

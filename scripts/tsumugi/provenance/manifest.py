@@ -127,6 +127,7 @@ def write_manifest(
         **({"wall_seconds": round(now - started, 3)} if started is not None else {}),
         "host": platform.node(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),  # what sacct knows it by; None outside Slurm
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "code": dict(CODE),
@@ -162,6 +163,16 @@ def read_manifest(path: str | Path) -> Manifest:
 
 def _describe_file(path: str) -> dict[str, Any]:
     return {"sha256": file_sha256(path), "bytes": os.path.getsize(path)}
+
+
+@cache
+def processor() -> str | None:
+    """Name of the CPU; None where Linux does not tell it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 @cache

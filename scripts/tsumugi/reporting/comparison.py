@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from tsumugi.reporting.data import ReportData
+from tsumugi.reporting.data import ReportData, RunData
 from tsumugi.reporting.estimates import Bootstrap, Estimate, difference, estimate
 from tsumugi.reporting.metrics import (
     BITS_PER_BYTE,
@@ -64,10 +64,41 @@ def comparison_table(report: ReportData) -> Table:
             "no texts here, so it has bits per byte alone.",
             "The intervals say how much the figure would move with other test documents. They leave out the spread "
             "between training seeds and the choice of which other title each document is given.",
+            *_training_tokens(report),
             *_families(report),
             *_reservations(report),
         ),
     )
+
+
+def tokens_counted(report: ReportData, tokenizer: str) -> int | None:
+    """How many training tokens the n-grams with this tokenizer have counted."""
+    return report.baseline_results[tokenizer].get("train_tokens_counted")
+
+
+def tokens_read(run: RunData) -> int | None:
+    """How many tokens a run has read in all of its trainings here, those that it was initialised from among them.
+
+    A token counts each time that it is read. The mean over seeds; None where a training does not tell.
+    """
+    counts = [
+        [stage.manifest.get("results", {}).get("tokens_seen") for stage in repetition.stages]
+        for repetition in run.repetitions
+    ]
+    return None if any(None in found for found in counts) else round(sum(map(sum, counts)) / len(counts))
+
+
+def _training_tokens(report: ReportData) -> Iterator[str]:
+    """What the n-grams have counted beside what the models have read: neither is told by bits per byte."""
+    read = {run.name: tokens_read(run) for run in report.runs}
+    told = ", ".join(f"{name} {count:,}" for name, count in read.items() if count is not None)
+    for tokenizer in report.baselines:
+        counted = tokens_counted(report, tokenizer)
+        if counted is not None and told:
+            yield (
+                f"The n-grams ({tokenizer}) have counted {counted:,} training tokens, each once. In their trainings "
+                f"here the models have read: {told} tokens; what is read twice counts twice."
+            )
 
 
 def _families(report: ReportData) -> Iterator[str]:

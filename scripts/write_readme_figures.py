@@ -1,0 +1,41 @@
+"""Write the figures of the default experiment into the README, from the files of a run of it.
+
+Run it where the experiment has run (the folder that holds results/), after `make demo` from a clean tree and without
+results of another time: all of them have to come from one run. The figures are kept as JSON, and a test holds the
+README to them. Example:
+
+    python scripts/write_readme_figures.py --figures README.figures.json --readme README.md
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from tsumugi.atomic import write_json, write_text
+from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.spec_file import read_spec
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--spec", type=Path, default="results/specs/build_report/report.json", help="of the report")
+    parser.add_argument("--figures", required=True, type=Path, help="JSON file to write")
+    parser.add_argument("--readme", required=True, type=Path, help="Markdown file with the two marks")
+    parser.add_argument("--keep", action="store_true", help="take the figures that the JSON file holds already")
+    arguments = parser.parse_args()
+
+    from tsumugi.reporting.readme import gather_figures, with_figures
+
+    if not arguments.keep:
+        write_json(arguments.figures, gather_figures(read_spec(arguments.spec, "reports", "runs")))
+    try:
+        figures = json.loads(arguments.figures.read_text(encoding="utf-8"))
+        text = arguments.readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TsumugiError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    write_text(arguments.readme, with_figures(text, figures))
+    print(f"{arguments.readme}: figures of the run of {figures['run']['date']}, commit {figures['run']['commit']}")
+
+
+if __name__ == "__main__":
+    run_cli(main)
