@@ -68,6 +68,8 @@ def _change(name: str, manifest: Manifest, written: int, memory: HashMemory) -> 
         is_same = seen(name) == state
     else:  # written by an earlier version: what has not been touched since
         is_same = not os.path.islink(name) and os.stat(name).st_ctime_ns <= written
-    if is_same or memory.sha256(name) == recorded["sha256"]:
-        return None
-    return "has another content than"
+    try:
+        is_same = is_same or memory.sha256(name) == recorded["sha256"]
+    except OSError as error:
+        return f"cannot be read ({error.strerror}), but could"
+    return None if is_same else "has another content than"

@@ -31,10 +31,13 @@ def gather_figures(spec: inputs.Spec) -> Figures:
     """The figures of the one report of ``spec``, from the results below the working folder.
 
     Raises:
-        TsumugiError: a result is missing or damaged, or they were not all made with the same code on the same machine.
+        TsumugiError: a result is missing or damaged, or they were not all made with the same code on the same machine,
+            or there are several reports or tokenizers.
     """
-    (name,) = spec["reports"]
-    report = load_report(spec, name)
+    reports = [load_report(spec, name) for name in spec["reports"]]
+    if len(reports) != 1 or len(reports[0].baselines) != 1:
+        raise TsumugiError("the README shows one report with one tokenizer: that of config.yaml; run that one")
+    (report,) = reports
     settings = bootstrap_settings(report)
     costs = {row["run"]: row for row in cost_table(report).rows}
     ((tokenizer, counted),) = report.baselines.items()
