@@ -159,6 +159,7 @@ def verify_provenance(config: Config, name: str) -> Spec:
         "pairs": sorted(set(scored)),
         "tokens": sorted({*trained_on, *counted}),
         "tokenizers": sorted({*config.tokenizers, *map(config.tokenizer_of, config.runs)}),
+        "measured": sorted(config.tokenizers),
         "corpora": {
             name: {"num_shards": corpus.num_shards, "near": corpus.dedup.near is not None}
             for name, corpus in config.corpora.items()

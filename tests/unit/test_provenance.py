@@ -225,7 +225,16 @@ def test_manifests_name_every_package_that_can_have_computed(tmp_path):
 
 def test_nothing_is_said_of_what_was_not_checked(chain):
     write_manifest("empty.json", kind="build_report", spec={})
-    spec = {"report": True, "baselines": [], "runs": {}, "pairs": [], "tokens": [], "tokenizers": [], "corpora": {}}
+    spec = {
+        "report": True,
+        "baselines": [],
+        "runs": {},
+        "pairs": [],
+        "tokens": [],
+        "tokenizers": [],
+        "measured": [],
+        "corpora": {},
+    }
     Path("spec.json").write_text(json.dumps(spec))
     for arguments in (["empty.json"], ["--experiment", "spec.json"], []):
         done = subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)

@@ -23,7 +23,9 @@ def result_manifests(spec: Mapping[str, Any]) -> Iterator[str]:
     for corpus, tokenizer in spec["tokens"]:
         yield from _of_shards(f"results/tokens/{corpus}/{tokenizer}", spec["corpora"][corpus]["num_shards"])
     for tokenizer in spec["tokenizers"]:
-        yield from (f"results/tokenizers/{tokenizer}/{name}.json" for name in ("fertility", "manifest"))
+        if tokenizer in spec["measured"]:
+            yield f"results/tokenizers/{tokenizer}/fertility.json"
+        yield f"results/tokenizers/{tokenizer}/manifest.json"
     for corpus, described in spec["corpora"].items():
         folder = f"results/corpora/{corpus}"
         yield from (f"{folder}/{name}.json" for name in ("stats", "overlap", "split/leaks", "split/manifest"))
