@@ -4,6 +4,7 @@ import shlex
 from ast import literal_eval
 from functools import cache
 
+from snakemake.io import contains_wildcard
 from snakemake.logging import logger
 
 from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
@@ -366,7 +367,7 @@ def forget_states():
 def raw_files(corpus):
     """One's own files of a corpus, as its configuration names them now; what a reader fetches is not among them.
 
-    Raises WorkflowError where a pattern matches no file.
+    Raises WorkflowError where a pattern matches no file, or one whose name Snakemake cannot take.
     """
     section = experiment.corpora[corpus]
     key, patterns = "files", getattr(section, "files", ())
@@ -382,6 +383,11 @@ def raw_files(corpus):
             raise WorkflowError(
                 f"corpora.{corpus}.{key}: {pattern!r} matches no file; paths are meant from the working "
                 f"folder, {os.getcwd()}"
+            )
+        if braces := next(filter(contains_wildcard, found), None):  # nothing tells Snakemake that it is none
+            raise WorkflowError(
+                f"corpora.{corpus}.{key}: the name of {braces} has braces, which stand for a wildcard in Snakemake; "
+                "rename the file"
             )
         files.update(found)
     return sorted(files)

@@ -52,6 +52,9 @@ def test_a_configuration_in_json_may_be_indented_with_tabs_and_name_files_as_the
     mine = tmp_path / "mine.json"
     mine.write_text(json.dumps(config, ensure_ascii=False, indent="\t"), encoding="utf-8")
     assert planned(tmp_path, "corpora", config=mine)["fetch_corpus"] == 1
+    (tmp_path / "a b [2020]/{x}.jsonl").touch()
+    done = snakemake(tmp_path, "-n", "corpora", config=mine, check=False)
+    assert "a b [2020]/{x}.jsonl has braces, which stand for a wildcard" in done.stdout
     text = mine.read_text(encoding="utf-8")
     mine.write_text(text.replace('\t"corpora"', '\t"runs": {},\n\t"corpora"', 1), encoding="utf-8")
     done = snakemake(tmp_path, "-n", config=mine, check=False)

@@ -24,16 +24,14 @@ _WITHOUT_MARK = {
     re.compile(rb"(?:[\x01-\x7f]\0){2}"): "UTF-16LE",
     re.compile(rb"(?:\0[\x01-\x7f]){2}"): "UTF-16BE",
 }
-_COMPRESSIONS = {
-    rb"\x1f\x8b": "gzip",
-    rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)": "bzip2",
-    rb"\xfd7zXZ\0": "xz",
-    rb"\x28\xb5\x2f\xfd": "zstd",
-    rb"\x04\x22\x4d\x18": "lz4",
-    rb"\x5d\0\0.{0,2}[\0\xff]": "lzma",
-    rb"\x1f[\x9d\xa0]": "compress",
-}
 _KINDS = {
+    rb"\x1f\x8b": "gzip data",
+    rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)": "bzip2 data",
+    rb"\xfd7zXZ\0": "xz data",
+    rb"\x28\xb5\x2f\xfd": "zstd data",
+    rb"\x04\x22\x4d\x18": "lz4 data",
+    rb"\x5d\0\0.{0,2}[\0\xff]": "lzma data",
+    rb"\x1f[\x9d\xa0]": "compress data",
     rb"PK(?:\x03\x04|\x05\x06|\x07\x08)": "a zip archive (as .docx, .xlsx, .epub and .npz are)",
     rb"7z\xbc\xaf\x27\x1c": "a 7z archive",
     rb"Rar!\x1a\x07": "a rar archive",
@@ -63,10 +61,9 @@ def why_no_text(head: bytes) -> str | None:
     for mark, name in _BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             return f"is {name}, not UTF-8; {_CONVERT.format(name)}"
-    for kinds, said in ((_COMPRESSIONS, "holds {} data that is compressed once more; unpack it once"), (_KINDS, "")):
-        for pattern, name in kinds.items():
-            if re.match(pattern, head, re.DOTALL):
-                return said.format(name) if said else f"is {name}, not text; {_UNPACK}"
+    for pattern, name in _KINDS.items():
+        if re.match(pattern, head, re.DOTALL):
+            return f"is {name}, not text; {_UNPACK}"
     if _is_tar(head):
         return f"is a tar archive, not text; {_UNPACK}"
     for pattern, name in _WITHOUT_MARK.items():
