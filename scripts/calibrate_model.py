@@ -19,7 +19,6 @@ from pathlib import Path
 
 from tsumugi.arguments import real_number, whole_number
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -91,7 +90,9 @@ def main() -> None:
     """Search, or be a process of a trial."""
     arguments = parse_arguments()
     check(arguments)
-    spec = read_spec(arguments.spec, "objective", "recipe")
+    from tsumugi.training.spec import read_training_spec
+
+    spec = read_training_spec(arguments.spec)
     largest = arguments.largest or spec["recipe"]["global_batch"]
     if arguments.trial:
         try_sizes(arguments, largest, spec)

@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.writable import refuse_unwritable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -33,6 +34,7 @@ def main() -> None:
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
     if arguments.output.suffix != ".pth":
         raise TsumugiError(f"{arguments.output}: must end with .pth, or the rwkv package, which adds it, finds no file")
+    refuse_unwritable(arguments.output)
     from tsumugi.models.loading import load_whole  # after parsing: --help should not wait for it
     from tsumugi.models.rwkv_files import DTYPES, write_rwkv
     from tsumugi.tokenization.prompts import model_input

@@ -29,6 +29,7 @@ from tsumugi.provenance import write_manifest
 from tsumugi.provenance.gathering import named
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.spec_file import read_spec
+from tsumugi.writable import refuse_unwritable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -48,6 +49,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     started, arguments = time.time(), parse_arguments()
     spec = read_spec(arguments.spec, "output", "max_output_tokens", "decoding")
+    refuse_unwritable(arguments.output)
     torch.set_num_threads(arguments.threads)
     pairs = read_test_pairs(arguments.pairs.parent)
 

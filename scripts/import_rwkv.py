@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.writable import refuse_unwritable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -28,6 +29,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    refuse_unwritable(arguments.output, folder=True)
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from tsumugi.atomic import atomic_directory  # after parsing: --help should not wait for what follows
     from tsumugi.models.rwkv_files import DTYPES, read_rwkv

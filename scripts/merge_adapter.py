@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tsumugi.atomic import atomic_directory
 from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.writable import refuse_unwritable
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -26,6 +27,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.output.exists():
         raise TsumugiError(f"{arguments.output}: is there already; remove it or choose another --output")
+    refuse_unwritable(arguments.output, folder=True)
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from tsumugi.models.adapters import merge, open_adapter  # after parsing: --help should not wait for it
     from tsumugi.tokenization.load import load_tokenizer

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
 
 
 def numbers(text: str) -> list[int]:
@@ -94,7 +93,12 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     """Run the job."""
     arguments = parse_arguments()
-    # after parsing: --help should not wait for torch
+    # after parsing: --help should not wait for torch; what is wrong is said here once, and not by every process
+    from tsumugi.training.spec import read_training_spec
+    from tsumugi.writable import refuse_unwritable
+
+    spec = read_training_spec(arguments.spec)
+    refuse_unwritable(arguments.output.parent, folder=True)
     from tsumugi.training.launch import leave_after, share_threads, spread
 
     spread(None if arguments.processes == "auto" else arguments.processes)
@@ -104,7 +108,7 @@ def main() -> None:
     from tsumugi.training.placement import Wishes
 
     job = Job(
-        spec=read_spec(arguments.spec, "objective", "recipe"),
+        spec=spec,
         seed=arguments.seed,
         data=named(arguments.data),
         start=arguments.init_from,

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from tsumugi.errors import TsumugiError
+from tsumugi.models.finite import refuse_non_finite
 from tsumugi.models.folding import (
     base_name,
     can_merge,
@@ -317,6 +318,7 @@ def open_adapter(directory: Path) -> PeftModel:
     with _no_warning_of_ties():
         model = PeftModel.from_pretrained(model, str(adapter)).eval()
     _check_all_taken(model, adapter)
+    refuse_non_finite(model, str(adapter))
     return model
 
 

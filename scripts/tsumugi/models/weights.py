@@ -9,6 +9,7 @@ from typing import Any
 from transformers import GenerationConfig, PreTrainedModel
 
 from tsumugi.errors import TsumugiError
+from tsumugi.models.finite import refuse_non_finite
 from tsumugi.outside_model import weight_files
 
 _HEADS = ("cls.", "lm_head.", "lm_predictions.", "generator_", "vocab_")  # of encoders: what predicts masked tokens
@@ -23,7 +24,7 @@ def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel
         source: what errors call the model.
 
     Raises:
-        TsumugiError: a file is damaged or holds more than tensors, or weights are missing or of another shape.
+        TsumugiError: a file is damaged or holds more than tensors, or weights are missing, misshapen or no numbers.
     """
     files = weight_files(folder)
     pickles = files[0].suffix == ".bin"
@@ -42,6 +43,7 @@ def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel
     except Exception as error:  # of many kinds: safetensors', PyTorch's, those of shapes and of the model's own code
         raise TsumugiError(f"{source}: its weights cannot be opened ({_reason(error, files)})") from error
     _check_whole(model, sorted(found["missing_keys"]), source)
+    refuse_non_finite(model, source)
     _make_savable(model)
     return model
 

@@ -19,7 +19,7 @@ def chosen_way(operator: str, device: str, dtype: torch.dtype) -> str:
 
 @cache
 def fastest(operator: str, device: str, dtype: torch.dtype, choice: str = "auto") -> str:
-    """How an operator is computed there: one of :data:`WAYS`. Said once, and with a warning where it is slow.
+    """How an operator is computed there: one of :data:`WAYS`. Said once a machine, with a warning where it is slow.
 
     Args:
         operator: its name in messages.
@@ -37,6 +37,8 @@ def fastest(operator: str, device: str, dtype: torch.dtype, choice: str = "auto"
     if reason and choice != "auto":
         raise ValueError(f"{CHOICE}={choice}: {reason}; set it to auto or reference")
     way = "reference" if reason else wanted
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # another process of this machine says it
+        return way
     if reason and dtype == torch.float32:  # float64 is asked for to be exact
         warnings.warn(f"{operator}: the time loop, which is many times slower, for {reason}", stacklevel=4)
     print(f"{operator}: {way} on {device} in {str(dtype).removeprefix('torch.')}", file=sys.stderr)

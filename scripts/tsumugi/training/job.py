@@ -28,6 +28,7 @@ from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Objective
 from tsumugi.training.opening import Start, parameter_counts, set_up_for_training
+from tsumugi.training.optimizer import check_learning_rate_factors
 from tsumugi.training.placement import (
     Wishes,
     calibration_here,
@@ -119,6 +120,8 @@ def train(job: Job) -> None:
             _train_in_turn(job, world, local_rank, local_size)
         except OutOfTime as reason:
             _go_on_later(world, reason)
+        except (RuntimeError, MemoryError) as problem:
+            raise _explained(problem, world) from problem
     # A Slurm job may be ended before Snakemake has seen the result: the next one then writes it again, from the state.
     if world.is_main and job_id() is None:
         remove_states(job.state)
@@ -146,14 +149,11 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> 
             if time_limit.trouble:
                 print(f"the time limit of this job is not known, and not minded: {time_limit.trouble}", flush=True)
         counts = parameter_counts(opened.model)
-        try:
-            trainer = _trainer(job, world, opened, counts)
-            trainer.lease, trainer.time_limit = turn.lease, time_limit
-            start, kind = opened.start, opened.kind
-            del opened  # and with it the model, once the trainer lets go of it
-            execution = _train(trainer, stop, kind)
-        except (RuntimeError, MemoryError) as problem:
-            raise _explained(problem, world) from problem
+        trainer = _trainer(job, world, opened, counts)
+        trainer.lease, trainer.time_limit = turn.lease, time_limit
+        start, kind = opened.start, opened.kind
+        del opened  # and with it the model, once the trainer lets go of it
+        execution = _train(trainer, stop, kind)
         _finish(job, world, start, trainer, _results(trainer, counts), execution, started)
 
 
@@ -200,6 +200,7 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
     memory.start()
     inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
     model, tokenizer = start.open()
+    check_learning_rate_factors(model, job.spec["recipe"])
     set_up_for_training(model, job.wishes.gradient_checkpointing)
     return Opened(
         start=start,
@@ -285,17 +286,17 @@ def _explained(problem: Exception, world: World) -> BaseException:
     reason = str(problem).partition("\n")[0]
     if is_out_of_memory(problem):
         return TsumugiError(
-            f"{rank_name(world.rank)}, {describe_device(world.device)}: out of memory ({reason}); the last "
-            "checkpoint is kept. Lower its micro-batch, let scripts/calibrate_model.py find the largest that fits, or "
-            "use --gradient-checkpointing, a higher --zero-stage or --offload cpu"
+            f"{rank_name(world.rank)}, {describe_device(world.device)}: out of memory ({reason}); a "
+            "checkpoint that was written is kept. Lower its micro-batch, let scripts/calibrate_model.py find the "
+            "largest that fits, or use --gradient-checkpointing, a higher --zero-stage or --offload cpu"
         )
     if isinstance(problem, torch.distributed.DistError) or "gloo" in reason:
         meeting = meeting_here()
         if meeting is not None and not meeting.speaks():
             return OtherRankFailed(1)
         return TsumugiError(
-            f"{rank_name(world.rank)}: another rank is gone ({reason}); its own output says why. The last "
-            "checkpoint is kept: run the same job again to go on"
+            f"{rank_name(world.rank)}: another rank is gone ({reason}); its own output says why. A "
+            "checkpoint that was written is kept: run the same job again to go on"
         )
     return problem
 

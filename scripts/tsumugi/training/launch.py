@@ -75,7 +75,7 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
             where = "" if meeting is None else f" ({this_host()})"
             print(
                 f"error: rank {rank}{where} was ended by {signal.Signals(-failure.exitcode).name}, and the others with "
-                "it; the last checkpoint is kept: run the same job again to go on",
+                "it; a checkpoint that was written is kept: run the same job again to go on",
                 file=sys.stderr,
             )
         status = 1

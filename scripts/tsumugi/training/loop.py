@@ -224,9 +224,14 @@ class Trainer:
         draws = self.sampler.batch(step, self.recipe["global_batch"])
         names = ", ".join(f"{draw.corpus}:{draw.index}" for draw in draws)
         self._fail(
-            f"step {step}: the loss is {loss}, the gradient's norm {norm}; the last good state is kept in "
-            f"{self.state}. Lower the recipe's learning_rate or look at these examples (corpus:index): {names}"
+            f"step {step}: the loss is {loss}, the gradient's norm {norm}; {self._kept()}. Lower the recipe's "
+            f"learning_rate or look at these examples (corpus:index): {names}"
         )
+
+    def _kept(self) -> str:
+        if any(self.state.glob("step*")):
+            return f"the last good state is kept in {self.state}"
+        return "no state has been saved yet"
 
     def _fail(self, message: str) -> NoReturn:
         """End all ranks with what all of them know."""
@@ -308,7 +313,7 @@ class Trainer:
         entry = self._entry(train_loss)
         dev_loss = self.evaluate()
         if dev_loss is not None and not math.isfinite(dev_loss):
-            self._fail(f"step {entry['step']}: the dev loss is {dev_loss}; the last good state is kept in {self.state}")
+            self._fail(f"step {entry['step']}: the dev loss is {dev_loss}; {self._kept()}")
         if metrics is None or display is None:
             return
         if dev_loss is not None:

@@ -19,18 +19,12 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
     time_first 3, and RWKV-7's w0 2.
 
     Raises:
-        TsumugiError: a factor's name is part of no trained parameter's name.
+        TsumugiError: see :func:`check_learning_rate_factors`.
     """
+    check_learning_rate_factors(model, recipe)
     factors = recipe.get("learning_rate_factors", {})
-    trained = [(name.split("."), parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    for name in factors:
-        if not any(name in parts for parts, _ in trained):
-            known = ", ".join(sorted({part for parts, _ in trained for part in parts if not part.isdigit()}))
-            raise TsumugiError(
-                f"recipe.learning_rate_factors.{name}: no trained parameter has this in its name; there are: {known}"
-            )
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
-    for parts, parameter in trained:
+    for parts, parameter in _trained(model):
         decayed = parts[-1] == "weight" and sum(size > 1 for size in parameter.shape) >= 2
         factor = next((factor for name, factor in factors.items() if name in parts), 1.0)
         groups[recipe["weight_decay"] if decayed else 0.0, factor].append(parameter)
@@ -43,3 +37,23 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
         betas=tuple(recipe["betas"]),
         eps=recipe["eps"],
     )
+
+
+def check_learning_rate_factors(model: torch.nn.Module, recipe: Mapping[str, Any]) -> None:
+    """Every factor of the recipe has to be that of a parameter.
+
+    Raises:
+        TsumugiError: a factor's name is part of no trained parameter's name.
+    """
+    trained = _trained(model)
+    for name in recipe.get("learning_rate_factors", {}):
+        if not any(name in parts for parts, _ in trained):
+            known = ", ".join(sorted({part for parts, _ in trained for part in parts if not part.isdigit()}))
+            raise TsumugiError(
+                f"recipe.learning_rate_factors.{name}: no trained parameter has this in its name; there are: {known}"
+            )
+
+
+def _trained(model: torch.nn.Module) -> list[tuple[list[str], torch.nn.Parameter]]:
+    """The parts of the name of each parameter that is trained, and the parameter."""
+    return [(name.split("."), parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

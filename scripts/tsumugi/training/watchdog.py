@@ -85,8 +85,8 @@ def _leave(rank: int, reason: str) -> None:
     meeting = meeting_here()
     if meeting is None or meeting.speaks():
         print(
-            f"error: {rank_name(rank)}: {reason}; leaving. The last checkpoint is kept: run the same job again to go "
-            "on",
+            f"error: {rank_name(rank)}: {reason}; leaving. A checkpoint that was written is kept: run the same job "
+            "again to go on",
             file=sys.stderr,
             flush=True,
         )
