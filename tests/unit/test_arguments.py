@@ -25,7 +25,7 @@ MEANINGLESS = [
     ("score_likelihood", "--micro-batch", "-4"),
     ("find_leaks", "--threads", "0"),
     ("span_nodes", "--nodes", "0"),
-    ("span_nodes", "--threads", "x"),
+    ("span_nodes", "--gpus", "x"),
     ("write_text", "--max-tokens", "0"),
     ("write_text", "--threads", "-1"),
     ("write_text", "--temperature", "nan"),
