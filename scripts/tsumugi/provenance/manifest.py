@@ -52,6 +52,7 @@ PACKAGES = (  # whatever of envs/requirements.in can change a result, and what t
     "sacrebleu",
     "rouge-score",
     "fugashi",
+    "ipadic",
     "unidic-lite",
     "matplotlib",
     "pydantic",
