@@ -41,8 +41,15 @@ def check_files(folder: Path) -> None:
     """Look whether there is all that a model consists of; by the files' names alone, so before any job runs.
 
     Raises:
-        TsumugiError: there is no config.json, no vocabulary or no weights, or a file is a pointer of Git LFS.
+        TsumugiError: there is no config.json, no vocabulary or no weights, a file is a pointer of Git LFS, or it is the
+            folder of an adapter.
     """
+    adapters = (folder / "adapter_config.json", folder / "adapter/adapter_config.json")
+    if any(path.is_file() for path in adapters):  # Transformers would open what it stands on, by PEFT's path to it
+        raise TsumugiError(
+            f"{folder}: holds an adapter of PEFT and no whole model; scripts/merge_adapter.py makes one of a run, "
+            "merge_and_unload() of another adapter"
+        )
     if not (folder / CONFIG).is_file():
         raise TsumugiError(f"{folder}: holds no {CONFIG}, which says what kind of model this is")
     if not any((folder / name).is_file() for name in VOCABULARIES):
@@ -100,6 +107,7 @@ def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:
     """Where the files of ``source`` lie on this machine; those of a hub name are fetched or found in the cache.
 
     Args:
+        source: a directory, ``hub:org/name``, or of a commit ``hub:org/name@commit``.
         patterns: names of the files that are wanted, with wildcards.
         what: what is to be opened, for errors.
 
@@ -112,8 +120,9 @@ def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:
         return Path(source)
     from huggingface_hub import snapshot_download  # seconds that Snakemake's start need not pay
 
+    name, _, commit = source.removeprefix(HUB).partition("@")
     try:
-        return Path(snapshot_download(source.removeprefix(HUB), allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, revision=commit or None, allow_patterns=list(patterns)))
     except Exception as error:  # of many kinds: no network, no such name, no access
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TsumugiError(

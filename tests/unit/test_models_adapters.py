@@ -13,6 +13,7 @@ from tsumugi.generation.generate import generate_texts
 from tsumugi.generation.test_pairs import Pair
 from tsumugi.models import build_model, load_pretrained, load_run
 from tsumugi.models.adapters import add_adapter, can_merge, example_logits, merge, save_adapter
+from tsumugi.training.opening import base_parameters, parameter_counts
 
 LORA = {"lora": {"r": 4, "alpha": 6, "dropout": 0.1, "target_modules": "all-linear"}, "peft": None}
 BERT = {"kind": "bert", "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -96,6 +97,7 @@ def test_what_lora_trains_in_full_is_saved_reloaded_and_folded_in(tmp_path):
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad and "lora_" not in name}
     assert trained and all(set(name.split(".")) & set(words) for name in trained)
     assert sum("time_decay" in name for name in trained) == model.config.num_hidden_layers
+    assert base_parameters(model) == parameter_counts(load_pretrained(base)[0])[0]
     expected = example_logits(model)
     save_adapter(model, run, merged=True)
     make_tokenizer().save_pretrained(run)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from tsumugi.errors import TsumugiError
+from tsumugi.models.adapter_base import find_base, record_base
 from tsumugi.models.finite import refuse_non_finite
 from tsumugi.models.folding import (
     base_name,
@@ -30,7 +31,7 @@ from tsumugi.models.folding import (
     rounding,
     tied_layers,
 )
-from tsumugi.models.loading import adapter_base, load_pretrained
+from tsumugi.models.loading import load_pretrained
 from tsumugi.models.tying import names_by_parameter
 
 METHODS = {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
@@ -138,6 +139,7 @@ def _try_on_shared_weights(
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
         trial = get_peft_model(base, config).eval()
+        config.base_model_name_or_path = None  # nobody looks for it, so it need not be hashed
         for name, (layer, others) in tied_layers(trial).items():
             before = example_logits(trial)
             _move(layer)
@@ -268,9 +270,11 @@ def save_adapter(model: PeftModel, directory: Path, merged: bool) -> None:
     Raises:
         TsumugiError: the folded model does not answer as model and adapter do.
     """
-    folder = directory / "adapter"
+    folder, base = directory / "adapter", model.peft_config["default"].base_model_name_or_path
     # The embeddings are never trained here; PEFT would look for the base on the hub to find that out.
     model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    if base is not None:
+        record_base(directory, base, model.config.name_or_path)
     also = trained_in_full(model)
     if also:  # PEFT saves whole modules alone, and RWKV's time parameters are none; it opens every name that it finds
         weights = folder / SAFETENSORS_WEIGHTS_NAME
@@ -312,7 +316,7 @@ def open_adapter(directory: Path) -> PeftModel:
     adapter = directory / "adapter"
     if not (adapter / "adapter_config.json").is_file():
         raise TsumugiError(f"{directory}: holds no adapter (no adapter/adapter_config.json); its weights are whole")
-    model, _ = load_pretrained(adapter_base(directory))
+    model, _ = load_pretrained(find_base(directory))
     if (adapter / TRAINED_ALSO).is_file():
         model.load_state_dict(load_file(adapter / TRAINED_ALSO), strict=False)
     with _no_warning_of_ties():

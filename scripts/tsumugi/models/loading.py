@@ -1,6 +1,5 @@
 """Make a model from the config, or open one: a finished run, a local directory, or a hub name."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models import bert, rwkv4, rwkv7, t5
+from tsumugi.models.adapter_base import find_base
+from tsumugi.models.tying import record_untied_head
 from tsumugi.models.weights import first_line, open_weights
 from tsumugi.outside_model import (
     CONFIG,
@@ -64,7 +65,9 @@ def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     check_files(folder)
     tokenizer = load_tokenizer(source)
     config = open_config(folder, source)
-    return open_weights(_model_class(config), folder, source), tokenizer
+    model = open_weights(_model_class(config), folder, source)
+    record_untied_head(model)
+    return model, tokenizer
 
 
 def _fetch_weights(source: str) -> Path:
@@ -103,7 +106,7 @@ def warm_up(source: str | Path) -> None:
     if (directory / "adapter").is_dir():
         import peft  # noqa: F401
 
-        base = adapter_base(directory)
+        base = find_base(directory)
     kind = open_config(local_folder(base, [CONFIG], "model"), base).model_type
     warm_up_architecture("rwkv4" if kind == "rwkv" else kind)
 
@@ -148,13 +151,6 @@ def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
     from tsumugi.models.adapters import merge, open_adapter
 
     return merge(open_adapter(directory)).eval(), load_tokenizer(str(directory))
-
-
-def adapter_base(directory: Path) -> str:
-    """Where the weights lie that an adapter stands on. PEFT stores a hub name as it is, without ``hub:``."""
-    config = directory / "adapter" / "adapter_config.json"
-    base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
-    return base if base.startswith((".", "/")) or Path(base).is_dir() else f"hub:{base}"
 
 
 def predicts_masked_tokens(config: PretrainedConfig) -> bool:

@@ -27,7 +27,7 @@ from tsumugi.training.loop import OutOfTime, Trainer
 from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Objective
-from tsumugi.training.opening import Start, parameter_counts, set_up_for_training
+from tsumugi.training.opening import Start, base_parameters, parameter_counts, set_up_for_training
 from tsumugi.training.optimizer import check_learning_rate_factors
 from tsumugi.training.placement import (
     Wishes,
@@ -148,13 +148,13 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> 
             time_limit = stack.enter_context(watched_time())
             if time_limit.trouble:
                 print(f"the time limit of this job is not known, and not minded: {time_limit.trouble}", flush=True)
-        counts = parameter_counts(opened.model)
+        counts, parameters = parameter_counts(opened.model), base_parameters(opened.model)
         trainer = _trainer(job, world, opened, counts)
         trainer.lease, trainer.time_limit = turn.lease, time_limit
         start, kind = opened.start, opened.kind
         del opened  # and with it the model, once the trainer lets go of it
         execution = _train(trainer, stop, kind)
-        _finish(job, world, start, trainer, _results(trainer, counts), execution, started)
+        _finish(job, world, start, trainer, _results(trainer, parameters, counts[1]), execution, started)
 
 
 def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
@@ -301,14 +301,12 @@ def _explained(problem: Exception, world: World) -> BaseException:
     return problem
 
 
-def _results(trainer: Trainer, counts: tuple[int, int]) -> dict[str, Any]:
+def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any]:
     lines = (trainer.state / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     measured = [entry for entry in map(json.loads, lines) if "dev_loss" in entry]
     progress = trainer.progress
-    parameters, trainable = counts
-    adapter = trainable if trainable < parameters else 0
     return {
-        "parameters": parameters - adapter,  # the adapter is folded in when the model is used
+        "parameters": parameters,
         "trainable_parameters": trainable,
         "steps": progress["step"],
         "tokens_seen": progress["tokens"],

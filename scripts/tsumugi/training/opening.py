@@ -73,3 +73,13 @@ def parameter_counts(model: torch.nn.Module) -> tuple[int, int]:
         sum(parameter.numel() for parameter in parameters),
         sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
     )
+
+
+def base_parameters(model: torch.nn.Module) -> int:
+    """Parameters without those that an adapter adds, which is folded in when the model is used."""
+    parameters, trainable = parameter_counts(model)
+    if not hasattr(model, "peft_config"):
+        return parameters
+    from tsumugi.models.adapters import trained_in_full
+
+    return parameters - trainable + sum(parameter.numel() for parameter in trained_in_full(model).values())
