@@ -122,8 +122,8 @@ def test_an_untied_t5_learns_in_both_of_its_tables():
 def test_a_t5_from_outside_with_a_head_of_its_own_keeps_it(says_tied, tmp_path, capfd):
     settings = {} if says_tied is None else {"tie_word_embeddings": says_tied}
     config = T5Config(
-        vocab_size=len(make_tokenizer()), d_model=24, d_kv=12, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0, eos_token_id=2,
-        decoder_start_token_id=0, **settings,
+        vocab_size=len(make_tokenizer()), d_model=24, d_kv=12, d_ff=32, num_layers=1, num_heads=2,
+        pad_token_id=0, eos_token_id=2, decoder_start_token_id=0, **settings,
     )  # fmt: skip
     torch.manual_seed(0)
     model = T5Model(config)
