@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed-$(LOCK)
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo test bench lint dag schema lock cluster-inventory
+.PHONY: help install demo test bench lint dag schema lock cluster-inventory cluster-check
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,9 @@ dag: $(INSTALLED)  ## draw the rule graph and the job graph into pictures/, as S
 
 cluster-inventory: $(INSTALLED)  ## draft the inventory of the Slurm cluster that this machine belongs to, as nodes.draft.yaml
 	$(BIN)/python scripts/draft_inventory.py --ask-nodes --output nodes.draft.yaml
+
+cluster-check: $(INSTALLED)  ## compare profiles/cluster/nodes.yaml with Slurm, and name each difference
+	$(BIN)/python scripts/check_inventory.py profiles/cluster/nodes.yaml
 
 schema: $(INSTALLED)  ## regenerate config.schema.json from the pydantic models
 	$(BIN)/python scripts/write_schema.py

@@ -12,6 +12,7 @@ from tsumugi.cluster.inventory import load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
 from tsumugi.cluster.sbatch_options import check_extra
+from tsumugi.cluster.start_check import check_jobs
 from tsumugi.cluster.suiting import Defaults
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.file_patterns import matching_files
@@ -268,7 +269,7 @@ def check_own_options():
 
 
 def check_start():
-    """Before the first job: the same of each job that is to run, which may span nodes or have an expression of its own.
+    """Before the first job: the same of each that is to run, and whether Slurm has what they ask for.
 
     Without an inventory no job would say which nodes it needs: where the profile's line was overwritten.
     """
@@ -278,11 +279,14 @@ def check_start():
             "--default-resources on the command line replaces all that the profile has there: write into the profile, "
             "or repeat inventory=profiles/cluster/nodes.yaml mem_mb=2000 runtime=60 timed_jobs=exclusive"
         )
-    for job in workflow.dag.needrun_jobs() if ON_CLUSTER and workflow.is_main_process else ():
-        try:
-            check_extra(job.resources.get("slurm_extra") or "", job.resources, job.rule.name)
-        except TsumugiError as error:
-            raise WorkflowError(str(error)) from None
+    if not (ON_CLUSTER and workflow.is_main_process and workflow.executor_plugin.name == "slurm"):
+        return
+    try:
+        jobs = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
+        for warning in check_jobs(jobs, INVENTORY, INVENTORY_FILE):
+            logger.warning(warning)
+    except TsumugiError as error:
+        raise WorkflowError(str(error)) from None
 
 
 # --- paths ---

@@ -57,7 +57,7 @@ def assert_undisturbed(scene, run, prepared):
 def struck(cluster, new_scene, tmp_path_factory):
     """Two experiments that are over, with the statuses of their last Snakemakes."""
     inventory = yaml.safe_load(NODES.read_text(encoding="utf-8"))
-    inventory["kinds"]["gone"] = {"gpus": 0, "cpus": 4, "memory_gib": 15, "partition": "no-such-partition"}
+    inventory["kinds"]["gone"] = {"gpus": 0, "cpus": 4, "memory_gib": 15, "partition": "elsewhere"}
     path = tmp_path_factory.mktemp("inventory") / "nodes.yaml"
     path.write_text(yaml.safe_dump(inventory), encoding="utf-8")
     on_cpu = {"kinds": ["cpu"], "gpu_memory_gib": 0}
@@ -72,6 +72,8 @@ def struck(cluster, new_scene, tmp_path_factory):
     compute = {"inventory": str(path), "needs": needs}
     one = new_scene("struck", *runs, compute=compute, change=with_a_wrong_one)
     other = new_scene("left", "unseen", "going")
+    # It is there, so that the start finds nothing wrong, but takes no jobs that are submitted on the head.
+    cluster.run("scontrol", "create", "partition=elsewhere", "nodes=cpu-1", "state=UP", "allocnodes=cpu-1")
     try:
         return strike(cluster, one, other)
     except BaseException:  # what is left of it must not be in the way of the tests after it
@@ -79,6 +81,8 @@ def struck(cluster, new_scene, tmp_path_factory):
         other.close()
         cluster.clear()
         raise
+    finally:
+        cluster.run("scontrol", "delete", "partition=elsewhere")
 
 
 def strike(cluster, one, other):
@@ -162,7 +166,7 @@ def test_before_its_time_limit_a_job_saves_and_comes_back(struck):
 
 def test_a_refused_submission_is_named_with_slurms_reason(struck):
     said = struck.one.said()
-    assert "invalid partition specified: no-such-partition" in said
+    assert "Batch job submission failed: Access/permission denied" in said
     assert "rule_train_model_wildcards_refused_1" in said
     assert not struck.one.jobs("refused")
 

@@ -15,7 +15,7 @@ from tsumugi.plain_scalars import plain_scalar
 
 HEAD = """\
 # What machines this cluster has: one entry for each kind of node; drafted by scripts/draft_inventory.py from scontrol.
-# Lines with "fill in" wait for what Slurm does not know. Then check: snakemake --profile cluster --dry-run
+# Lines with "fill in" wait for what Slurm does not know. Then check: python scripts/check_inventory.py FILE
 # Of several partitions of a node the one is taken that is open to all groups and accounts, whose jobs push no others
 # aside (lowest PriorityTier), that has GPUs on all of its nodes or on none, that admits a day, and that is the largest.
 """
@@ -94,7 +94,7 @@ def _gpu_lines(group: Group, answer: Answer | None) -> Iterator[Line]:
 
 def _of_partitions(node: Node, chosen: Partition) -> str:
     others = [name for name in node.partitions if name != chosen.name]
-    also = f"; also in {', '.join(others)}" if others else ""
+    also = f"; also in {', '.join(others)}: [{chosen.name}, {others[0]}] names two" if others else ""
     closed = "" if chosen.is_open else "; not open to all: see its State, AllowGroups and AllowAccounts"
     return f"Partitions in scontrol show node {node.name}{also}{closed}"
 

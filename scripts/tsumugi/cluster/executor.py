@@ -8,6 +8,7 @@ Left as it is, the plugin that submits (2.8.0)
   (``PreemptMode=CANCEL``), and keeps later jobs off all nodes of such a job, also those that work;
 - lets ``slurm_extra``, where people put ``--mail-type``, stand in for ``--exclusive``, and misreads what stands there;
 - takes a controller that is away for a refusal, and uses up a job's retries in half a minute;
+- says nothing of jobs that can never start;
 - asks ever less often, up to every 180 s, and must be waited for that long when all is over;
 - knows nothing of the jobs that a Snakemake which was killed has left in Slurm.
 
@@ -25,6 +26,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from tsumugi.cluster.controller import WAIT_FOR_CONTROLLER, wait_for_controller
 from tsumugi.cluster.earlier_jobs import EarlierJob, earlier_jobs, instead_of
+from tsumugi.cluster.hopeless import HopelessJobs
 from tsumugi.cluster.sbatch_options import check_extra, needed_options
 from tsumugi.errors import TsumugiError
 
@@ -44,9 +46,13 @@ def mend_plugin(folder: Path) -> None:
     """
     query, submission = plugin.query_job_status, plugin.get_submit_command
     left_behind, names = earlier_jobs(folder), []
+    hopeless = HopelessJobs()
 
     async def mended_query(command: str, logger: Any) -> tuple[States, float]:
-        return await ask(query, ",".join([command, *names]), logger)
+        states, seconds = await ask(query, ",".join([command, *names]), logger)
+        for line in hopeless.news(job for job, state in states.items() if state == "PENDING"):
+            logger.warning(line)
+        return states, seconds
 
     def mended_submission(job: Any, params: Mapping[str, Any], **options: Any) -> str:
         call = " ".join([WAIT_FOR_CONTROLLER + submission(job, params, **options), *needed_options(job.resources)])

@@ -7,11 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tsumugi.errors import TsumugiError
 
 PAIR = re.compile(r"(?:^|\s)([A-Z][A-Za-z_]*)=(.*?)(?=\s+[A-Z][A-Za-z_]*=|\s*$)")  # values hold blanks: OS=Linux 6.1 #1
+AWAY = {"DOWN", "DRAIN", "DRAINED", "DRAINING", "FAIL", "FAILING", "ERROR", "INVAL", "INVALID_REG", "MAINT", "UNKNOWN"}
 LONGEST_WAIT = 120  # seconds for an answer; slurmctld itself gives up earlier
 
 
@@ -25,6 +26,7 @@ class Node:
         memory_mb: that jobs may use, MiB.
         features: active ones.
         state: in capitals, with its marks: IDLE, MIXED+DRAIN, DOWN*.
+        available_features: active ones, and those that a reboot can make active.
     """
 
     name: str
@@ -34,6 +36,12 @@ class Node:
     features: tuple[str, ...]
     partitions: tuple[str, ...]
     state: str
+    available_features: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it takes no jobs until an administrator has seen to it."""
+        return bool(AWAY & set(re.findall(r"[A-Z_]+", self.state)))  # POWERED_DOWN is one that sleeps
 
 
 @dataclass(frozen=True)
@@ -44,16 +52,27 @@ class Partition:
         minutes: longest job; None: no limit.
         tier: of a higher one, jobs go before, and may push aside, those of a lower.
         is_open: takes jobs, and those of all groups and accounts.
+        is_default: takes those that name none.
+        state: UP, DOWN (jobs wait), DRAIN or INACTIVE (jobs are refused).
+        groups: whose jobs it takes; empty: everybody's.
+        max_nodes: of one job; None: no limit.
     """
 
     name: str
     minutes: float | None
     tier: int
     is_open: bool
+    is_default: bool = field(default=False, compare=False)
+    state: str = field(default="UP", compare=False)
+    groups: tuple[str, ...] = field(default=(), compare=False)
+    max_nodes: int | None = field(default=None, compare=False)
 
 
-def ask_scontrol() -> tuple[list[Node], list[Partition]]:
+def ask_scontrol(*, hidden: bool = False) -> tuple[list[Node], list[Partition]]:
     """Nodes and partitions of the cluster that this machine belongs to.
+
+    Args:
+        hidden: also partitions that Slurm does not show to everybody.
 
     Raises:
         TsumugiError: no Slurm on this machine, or its controller does not answer.
@@ -63,11 +82,12 @@ def ask_scontrol() -> tuple[list[Node], list[Partition]]:
             "there is no scontrol on the PATH; run this where jobs are submitted (a login node), where need be after "
             "`module load slurm`"
         )
-    return parse_nodes(_show("node")), parse_partitions(_show("partition"))
+    options = ["--all"] if hidden else []
+    return parse_nodes(_show("node", *options)), parse_partitions(_show("partition", *options))
 
 
-def _show(what: str) -> str:
-    command = ["scontrol", "show", what, "--oneliner"]
+def _show(what: str, *options: str) -> str:
+    command = ["scontrol", "show", what, "--oneliner", *options]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_WAIT, check=False)
     except subprocess.TimeoutExpired:
@@ -95,6 +115,7 @@ def parse_nodes(text: str) -> list[Node]:
             features=_words(record.get("ActiveFeatures", "")),
             partitions=_words(record.get("Partitions", "")),
             state=record.get("State", "").upper(),
+            available_features=_words(record.get("AvailableFeatures", "")),
         )
         for record in _records(text, {"NodeName", "CPUTot", "RealMemory"})
     ]
@@ -109,11 +130,15 @@ def parse_partitions(text: str) -> list[Partition]:
     return [
         Partition(
             name=record["PartitionName"],
-            minutes=_minutes(record["MaxTime"]),
+            minutes=minutes_of(record["MaxTime"]),
             tier=int(record.get("PriorityTier", "1")),
             is_open=record.get("State", "UP") == "UP"
             and record.get("RootOnly", "NO") == "NO"
             and all(record.get(key, "ALL") == "ALL" for key in ("AllowGroups", "AllowAccounts")),
+            is_default=record.get("Default", "NO") == "YES",
+            state=record.get("State", "UP"),
+            groups=() if record.get("AllowGroups", "ALL") == "ALL" else _words(record["AllowGroups"]),
+            max_nodes=int(limit) if (limit := record.get("MaxNodes", "UNLIMITED")).isdigit() else None,
         )
         for record in _records(text, {"PartitionName", "MaxTime"})
     ]
@@ -121,6 +146,8 @@ def parse_partitions(text: str) -> list[Partition]:
 
 def _records(text: str, wanted: set[str]) -> Iterator[dict[str, str]]:
     for line in filter(str.strip, text.splitlines()):
+        if re.fullmatch(r"No (nodes|partitions) in the system\.?", line.strip()):
+            return
         record: dict[str, str] = {}
         for key, value in PAIR.findall(line):
             record.setdefault(key, value)  # a reason or comment, which may hold anything, stands at the end
@@ -137,13 +164,14 @@ def _gpus(gres: str) -> tuple[tuple[str, int], ...]:
     """GPUs of a node's Gres: gpu:a100:4(S:0-1),gpu:t4:1,mps:200."""
     found = []
     for entry in re.sub(r"\([^)]*\)", "", gres).split(","):  # sockets, and (null)
-        name, *middle, count = [*entry.split(":"), "1"] if ":" not in entry else entry.split(":")
+        words = [word for word in entry.split(":") if word != "no_consume"]
+        name, *middle, count = words if len(words) > 1 else [*words, "1"]
         if name == "gpu" and count.isdigit() and int(count):
             found.append((":".join(middle), int(count)))
     return tuple(found)
 
 
-def _minutes(limit: str) -> float | None:
+def minutes_of(limit: str) -> float | None:
     """Minutes of [days-]hours:minutes:seconds; None of UNLIMITED."""
     days, _, clock = limit.rpartition("-")
     parts = clock.split(":")
