@@ -60,8 +60,8 @@ def run_micro_batch(wildcards):
 
 
 def training_flags(wildcards):
-    """The flags of train_model.py that stand only where the configuration sets them."""
-    compute, flags = experiment.compute, []
+    """The flags of train_model.py that say who starts it, and those that stand only where the configuration sets them."""
+    compute, flags = experiment.compute, ["--in-workflow"]
     if (micro_batch := wished_micro_batch(wildcards.run)) is not None:
         flags += ["--micro-batch", str(micro_batch)]
     if INVENTORY_FILE is not None:
@@ -351,18 +351,24 @@ def start_of(run, seed):
 
 
 def forget_states():
-    """Remove the last checkpoints of the runs that are finished; a job in Slurm leaves its own.
+    """Remove the states of the runs that are finished, and say what else lies in state/.
 
-    It may be ended at the very last moment, when the result is written and Snakemake has not seen it: Snakemake then
-    removes the outputs, and the next job only has to write them again.
+    Training leaves there a copy of its manifest. Snakemake removes the outputs of a job that it takes for unfinished,
+    because it or Snakemake itself was killed in the last moments; the next start then puts them back from the copy.
     """
-    for run, run_config in experiment.runs.items():
-        for seed in run_config.seeds:
-            state = Path(f"state/{run}/seed{seed}")
-            if state.exists() and os.path.exists(model_manifest(run, seed)):
-                from tsumugi.training.holding import remove_states  # here, for it brings PyTorch
+    from tsumugi.training.states import forget, word_of_others
 
-                remove_states(state)
+    manifests = {(run, seed): model_manifest(run, seed) for run, seed in SEEDED_RUNS}
+    unfinished = workflow.persistence._filter_incomplete_keys(list(manifests.values()))
+    for (run, seed), manifest in manifests.items():
+        state = Path(f"state/{run}/seed{seed}")
+        if state.exists() and os.path.exists(manifest) and manifest not in unfinished:
+            try:
+                forget(state, read_manifest(manifest))
+            except (TsumugiError, OSError) as error:
+                logger.info(f"{state}: could not be removed: {error}")
+    if word := word_of_others(Path("state")):
+        logger.info(word)
 
 
 # --- input functions, in the order of the stages ---

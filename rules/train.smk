@@ -1,7 +1,8 @@
 # Needs: token files or pairs, and a tokenizer or the run to start from.
 # Makes: results/models/{run}/seed{seed}/, a directory that Transformers opens; its manifest.json is written last.
 #        Checkpoints of unfinished training live in state/{run}/seed{seed}/, which no rule declares: Snakemake removes
-#        the declared outputs of a failed job, and a retry is to go on from there. In the end forget_states removes them.
+#        the declared outputs of a failed job, and a retry is to go on from there. A finished job removes them and leaves
+#        a record of its result, which forget_states removes in the end.
 
 
 rule train_model:

@@ -41,7 +41,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--init-from", type=Path, required=True, help="manifest of the run to start from, or the tokenizer's"
     )
-    parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints; a Slurm job leaves the last")
+    parser.add_argument("--state", type=Path, required=True, help="folder for checkpoints")
     parser.add_argument("--output", type=Path, required=True, help="manifest to write last, beside the model")
     where = parser.add_argument_group("where and how fast; none of it changes the result")
     where.add_argument(
@@ -85,6 +85,11 @@ def parse_arguments() -> argparse.Namespace:
         help="copy the token files to the machine's own disk (scratch in the inventory) and read them there",
     )
     where.add_argument(
+        "--in-workflow",
+        action="store_true",
+        help="started by Snakemake: wait for another job that trains from this state, and leave a record there",
+    )
+    where.add_argument(
         "--checkpoint-seconds", type=real_number(0), default=60, help="time between checkpoints (default: 60)"
     )
     return parser.parse_args()
@@ -124,6 +129,7 @@ def main() -> None:
             stage=arguments.stage,
         ),
         checkpoint_seconds=arguments.checkpoint_seconds,
+        in_workflow=arguments.in_workflow,
     )
     leave_after(lambda: train(job))
 

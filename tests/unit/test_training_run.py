@@ -186,7 +186,8 @@ def test_a_state_of_another_spec_is_not_continued(token_folder, training_specs, 
     )
     assert done.returncode == 0, done.stderr
     assert "going on" not in done.stdout
-    assert not Path("state/fresh").exists(), "the states of all configurations go when the run is finished"
+    assert [path.name for path in Path("state/fresh").iterdir()] == [stale.parent.name], "what may have cost days stays"
+    assert "state/fresh: checkpoints of another training lie there" in done.stdout
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(token_folder, training_specs, tmp_path):

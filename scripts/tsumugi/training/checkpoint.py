@@ -1,16 +1,18 @@
 """State that survives a stop: fp32 weights and optimizer moments by parameter name, as safetensors, plus JSON.
 
-Layout: ``state/{run}/seed{seed}/{fingerprint}/step{N}/`` with ``tensors-{number}.safetensors`` and ``progress.json``,
-beside ``metrics.jsonl``; the lock of the job at work is ``{fingerprint}.lock``, see holding.py. The fingerprint is a
-hash of the spec and of the inputs, so a state is only ever found by the job it belongs to. It names parameters, not
-ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint appears by a rename, whole; the one before
-it goes only after that.
+Layout: ``state/{run}/seed{seed}/{fingerprint}/step{N}/`` with ``tensors-{number}.safetensors``, ``metrics.jsonl`` (its
+lines up to this step) and ``progress.json``; the lock of the job at work is ``{fingerprint}.lock``, see holding.py. The
+fingerprint is a hash of the spec and of the inputs, so a state is only ever found by the job it belongs to. It names
+parameters, not ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint appears by a rename, whole;
+the one before it goes only after that.
+
+``progress.json`` names the fingerprint, the step, and every file with its size and hash, and carries a hash over all of
+that: what was edited, cut off, or copied from another training is refused by name.
 """
 
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,41 +26,34 @@ from tsumugi.cluster.lease import Lease
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import file_sha256
 from tsumugi.training.engines.base import MOMENTS, trained
+from tsumugi.training.states import discard, step_folders, step_name
 from tsumugi.training.world import World
 
+FORMAT = 2
+METRICS, PROGRESS = "metrics.jsonl", "progress.json"
 FILE_BYTES = 2 << 30  # of one file: rank 0 never holds more of the state than this in memory of its own
-
-
-def fingerprint(spec: Mapping[str, Any], seed: int, inputs: Mapping[str, str]) -> str:
-    """Hash of what decides the result: spec, seed, and the identities of the inputs' manifests."""
-    text = json.dumps([dict(spec), seed, dict(inputs)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a kill in the middle of saving has left. Only for who holds the lease."""
-    for pattern in (".step*.tmp", ".step*.old"):
-        for leftover in folder.glob(pattern):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def save(
     folder: Path,
     tensors: Iterable[tuple[str, torch.Tensor]],
     progress: Mapping[str, Any],
+    metrics: str,
     world: World,
     lease: Lease | None = None,
 ) -> None:
     """Write the checkpoint of ``progress["step"]`` and remove older ones. All ranks call it; rank 0 writes.
 
     Args:
+        folder: of this training; its name is the fingerprint.
         tensors: an engine's ``tensors()``; it gathers as it goes, so every rank goes through it.
+        metrics: the lines of metrics.jsonl up to this step, as rank 0 has them.
         lease: of rank 0, on this folder; looked at before writing, and before what was written is given its name.
 
     Raises:
         TsumugiError: it could not be written (a full disk, or the lease is lost); the checkpoint before it is kept.
     """
-    target = folder / f"step{progress['step']:09d}"
+    target = folder / step_name(progress["step"])
     if any(world.gather(target.exists())):  # the last step's state may have been saved already
         return
     tensors = iter(tensors)
@@ -68,9 +63,12 @@ def save(
         try:
             check()
             with atomic_directory(target) as temporary:
-                files = _write(temporary, tensors)
-                record = {"progress": dict(progress), "files": files}
-                (temporary / "progress.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+                (temporary / METRICS).write_text(metrics, encoding="utf-8")
+                files = _write(temporary, tensors) | {METRICS: _described(temporary / METRICS)}
+                record = {"format": FORMAT, "fingerprint": folder.name, "progress": dict(progress), "files": files}
+                record = json.loads(json.dumps(record, allow_nan=False)) | {"sha256": ""}
+                record["sha256"] = _record_hash(record)
+                (temporary / PROGRESS).write_text(json.dumps(record), encoding="utf-8")
                 check()
         except TsumugiError as lost:
             error = str(lost)
@@ -83,9 +81,9 @@ def save(
         pass
     world.agree(error)
     if world.is_main:
-        for older in folder.glob("step*"):
+        for older in step_folders(folder):
             if older.name < target.name:
-                shutil.rmtree(older, ignore_errors=True)  # a network file system may hold a file that is still mapped
+                discard(older)
 
 
 def _write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[str, Any]:
@@ -96,7 +94,7 @@ def _write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[st
     def write() -> None:
         path = folder / f"tensors-{len(files):05d}.safetensors"
         save_file(waiting, path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        files[path.name] = _described(path)
         waiting.clear()
 
     for name, tensor in tensors:
@@ -108,41 +106,87 @@ def _write(folder: Path, tensors: Iterable[tuple[str, torch.Tensor]]) -> dict[st
     return files
 
 
+def _described(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def _record_hash(record: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in a progress.json but this hash itself."""
+    text = json.dumps({key: record[key] for key in record if key != "sha256"}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 class Checkpoint:
-    """The newest checkpoint of a state folder, open for reading; safetensors are mapped, not loaded.
+    """A checkpoint, open for reading; safetensors are mapped, not loaded.
 
     Attributes:
         progress: what the loop had counted.
+        metrics: the lines of metrics.jsonl up to its step.
 
     Raises:
-        TsumugiError: a file of it is missing or not what was written.
+        TsumugiError: it is not what was written for this training and this step.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            record = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-            self.progress, files = record["progress"], record["files"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TsumugiError(self._damaged(f"progress.json: {error}")) from None
+        record = self._read_record()
+        self.progress: dict[str, Any] = record["progress"]
         self._where: dict[str, Any] = {}
-        for name, written in files.items():
-            self._open(folder / os.path.basename(name), written)
+        for name, written in record["files"].items():
+            self._check_file(folder / os.path.basename(name), written)
+        for path in folder.glob("*.safetensors"):
+            if path.name not in record["files"]:
+                raise TsumugiError(self._damaged(f"{path.name} does not belong to it"))
+        for name in sorted(record["files"]):
+            if name != METRICS:
+                tensors = safe_open(folder / name, framework="pt")
+                self._where |= dict.fromkeys(tensors.keys(), tensors)
+        self.metrics = (folder / METRICS).read_text(encoding="utf-8")
 
-    def _open(self, path: Path, written: Mapping[str, Any]) -> None:
+    def _read_record(self) -> dict[str, Any]:
+        """What progress.json says, once that is certain to be what was written, here."""
+        try:
+            record = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
+            if "format" not in record and {"progress", "files"} <= record.keys():
+                raise TsumugiError(
+                    f"{self.folder}: was written by an earlier version of Tsumugi, without the hash that protects its "
+                    f"{PROGRESS}. Finish this run with that version, or delete this folder {self._instead()}"
+                )
+            if record["format"] != FORMAT:
+                raise TsumugiError(
+                    f"{self.folder}: has format {record['format']!r}, but this version of Tsumugi reads {FORMAT}. Go "
+                    f"on with the version that wrote it, or delete this folder {self._instead()}"
+                )
+            whole = record["sha256"] == _record_hash(record)
+            owner, step = record["fingerprint"], record["progress"]["step"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TsumugiError(self._damaged(f"{PROGRESS}: {error!r}")) from None
+        if not whole:
+            raise TsumugiError(self._damaged(f"{PROGRESS} is not what was written"))
+        if owner != self.folder.parent.name:
+            raise TsumugiError(
+                f"{self.folder}: is a checkpoint of another training ({owner}), with another configuration, seed or "
+                f"data; this one is {self.folder.parent.name}. Move this folder away {self._instead()}"
+            )
+        if self.folder.name != step_name(step):
+            raise TsumugiError(
+                f"{self.folder}: holds the checkpoint of step {step}; give the folder its name back, {step_name(step)}"
+            )
+        return record
+
+    def _check_file(self, path: Path, written: Mapping[str, Any]) -> None:
         if not path.exists():
             raise TsumugiError(self._damaged(f"{path.name} is missing"))
         if path.stat().st_size != written["bytes"] or file_sha256(path) != written["sha256"]:
             raise TsumugiError(self._damaged(f"{path.name} is not what was written"))
-        tensors = safe_open(path, framework="pt")
-        for name in tensors.keys():  # noqa: SIM118 - no mapping
-            self._where[name] = tensors
 
     def _damaged(self, what: str) -> str:
-        return (
-            f"{self.folder}: the checkpoint is damaged ({what}). Delete this folder to go on from an older one beside "
-            "it, or from the start if there is none"
-        )
+        return f"{self.folder}: the checkpoint is damaged ({what}). Delete this folder {self._instead()}"
+
+    def _instead(self) -> str:
+        """What training begins with where this folder is gone."""
+        others = [path for path in step_folders(self.folder.parent) if path != self.folder]
+        return f"to go on from {others[-1].name}" if others else "to train again from the start"
 
     @property
     def updates(self) -> int:
@@ -174,6 +218,14 @@ class Checkpoint:
 
 
 def newest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint in a state folder; None if there is none yet."""
-    found = sorted(folder.glob("step*"))
-    return Checkpoint(found[-1]) if found else None
+    """The newest checkpoint in a state folder; None if there is none yet.
+
+    Raises:
+        TsumugiError: it cannot be used, or there is only something of another name.
+    """
+    found = step_folders(folder)
+    if found:
+        return Checkpoint(found[-1])
+    for path in folder.glob("step*"):
+        raise TsumugiError(f"{path}: is not named as a checkpoint is, {step_name(0)}; rename it, or move it away")
+    return None

@@ -33,7 +33,7 @@ def export(start: Start, state: Path, output: Path, check: Callable[[], None]) -
             if adapter["merge"]:
                 tokenizer.save_pretrained(str(temporary / "merged"))
         tokenizer.save_pretrained(str(temporary))
-        shutil.copyfile(state / "metrics.jsonl", temporary / "metrics.jsonl")
+        (temporary / "metrics.jsonl").write_text(trained.metrics, encoding="utf-8")
         if (state / "tensorboard").is_dir():
             shutil.copytree(state / "tensorboard", temporary / "tensorboard")
         check()

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,15 +13,17 @@ import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
+from tsumugi.atomic import remove_abandoned, write_json, write_text
 from tsumugi.cluster.meeting import meeting_here, rank_name
 from tsumugi.cluster.slurm_job import TimeLimit, job_id, requeue, watched_time
 from tsumugi.cluster.staging import staged
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, write_manifest
 from tsumugi.provenance.memory import MemoryMeter
-from tsumugi.training import checkpoint
+from tsumugi.training import states
 from tsumugi.training.export import export
-from tsumugi.training.holding import held, remove_states
+from tsumugi.training.finished import Result
+from tsumugi.training.holding import Turn, held
 from tsumugi.training.interruption import StopRequest, stop_on_signal
 from tsumugi.training.loop import OutOfTime, Trainer
 from tsumugi.training.micro_batch_trial import is_out_of_memory
@@ -58,6 +60,8 @@ class Job:
         state: folder for checkpoints.
         output: where the model goes; its manifest is ``output/manifest.json``.
         wishes: where and how fast.
+        in_workflow: started by Snakemake, which removes the outputs of a job that fails, or is killed, and starts it
+            again: the record of a finished training stays, and another job on the same state is waited for.
     """
 
     spec: Mapping[str, Any]
@@ -68,6 +72,7 @@ class Job:
     output: Path
     wishes: Wishes
     checkpoint_seconds: float
+    in_workflow: bool = False
 
     @property
     def inputs(self) -> list[Path]:
@@ -97,8 +102,6 @@ class Opened:
     start: Start
     model: PreTrainedModel
     objective: Objective
-    inputs: dict[str, str]
-    state: Path
     memory: MemoryMeter
     precision: str
     kind: str
@@ -122,39 +125,71 @@ def train(job: Job) -> None:
             _go_on_later(world, reason)
         except (RuntimeError, MemoryError) as problem:
             raise _explained(problem, world) from problem
-    # A Slurm job may be ended before Snakemake has seen the result: the next one then writes it again, from the state.
-    if world.is_main and job_id() is None:
-        remove_states(job.state)
+    if world.is_main:
+        states.remove_empty(job.state)
 
 
 def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> None:
-    """Train while no other job is at work on this state, and write the result."""
-    started = time.time()
+    """Train while no other job is at work on this state, and write the result; do nothing where it is there."""
+    with world.together():
+        inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
+    state = job.state / states.fingerprint(job.spec, job.seed, inputs)
+    result = Result(job.manifest, job.result_spec, inputs, state)
+    patient = job.in_workflow or job_id() is not None
     with ExitStack() as stack:
+        turn = stack.enter_context(held(state, world, waiting=patient))
+        if _is_finished(result, world, turn):
+            if world.is_main:
+                _clear(result, turn, keep_record=patient)
+            return
+        started = time.time()
         data = _data_here(job, world, stack)
         with world.together():
             opened = _open(job, data, world.device, local_rank, local_size)
-        state = opened.state
-        turn = stack.enter_context(held(state, world))
-        if turn.waited:
-            if turn.finished(job.manifest, job.result_spec, opened.inputs):
-                return
-            started = time.time()
         if world.is_main:
             state.mkdir(exist_ok=True)
-            checkpoint.remove_leftovers(state)
         stop, time_limit = stack.enter_context(stop_on_signal()), TimeLimit()
         if world.is_main:
             time_limit = stack.enter_context(watched_time())
             if time_limit.trouble:
                 print(f"the time limit of this job is not known, and not minded: {time_limit.trouble}", flush=True)
         counts, parameters = parameter_counts(opened.model), base_parameters(opened.model)
-        trainer = _trainer(job, world, opened, counts)
+        trainer = _trainer(job, world, opened, counts, state)
         trainer.lease, trainer.time_limit = turn.lease, time_limit
         start, kind = opened.start, opened.kind
         del opened  # and with it the model, once the trainer lets go of it
         execution = _train(trainer, stop, kind)
-        _finish(job, world, start, trainer, _results(trainer, parameters, counts[1]), execution, started)
+        results = _results(trainer, parameters, counts[1])
+        _finish(job, result, world, start, trainer, results, execution, started)
+        if world.is_main:
+            _clear(result, turn, keep_record=patient)
+
+
+def _is_finished(result: Result, world: World, turn: Turn) -> bool:
+    """Whether there is nothing to do; says so. All ranks take part."""
+
+    def look() -> bool:
+        states.remove_leftovers(result.state)
+        remove_abandoned(result.manifest.parent)
+        if not result.is_finished():
+            if result.record.exists() and not states.step_folders(result.state):
+                states.discard(result.state)  # of a result that is not whole any more
+            return False
+        who = "the other job has" if turn.waited else "an earlier job has"
+        print(f"{result.manifest}: {who} finished exactly this training; there is nothing to do", flush=True)
+        return True
+
+    return bool(world.patiently(look if world.is_main else None)[0])
+
+
+def _clear(result: Result, turn: Turn, keep_record: bool) -> None:
+    """Remove the checkpoints, which are of no more use; say what else lies beside them. Nothing in it is an error."""
+    with suppress(TsumugiError, OSError):
+        if turn.lease is not None:
+            turn.lease.check()
+        states.clear(result.state, keep_record)
+    if word := states.word_of_others(result.state.parent, own=result.state):
+        print(word, flush=True)
 
 
 def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
@@ -198,7 +233,6 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
     start.load_libraries()
     memory = MemoryMeter()
     memory.start()
-    inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
     model, tokenizer = start.open()
     check_learning_rate_factors(model, job.spec["recipe"])
     set_up_for_training(model, job.wishes.gradient_checkpointing)
@@ -206,8 +240,6 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
         start=start,
         model=model,
         objective=build_objective(job.spec, data, tokenizer, model.config, job.seed),
-        inputs=inputs,
-        state=job.state / checkpoint.fingerprint(job.spec, job.seed, inputs),
         memory=memory,
         precision=precision,
         kind=kind,
@@ -215,7 +247,7 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
     )
 
 
-def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int]) -> Trainer:
+def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int], state: Path) -> Trainer:
     """Decide how the run is spread, say so, and build the trainer."""
     recipe = job.spec["recipe"]
     stage = choose_stage(job.wishes, counts, world)
@@ -245,7 +277,7 @@ def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int]) ->
         stage=stage,
         offload=job.wishes.offload,
         plan=plan,
-        state=opened.state,
+        state=state,
         checkpoint_seconds=job.checkpoint_seconds,
         memory=opened.memory,
     )
@@ -302,8 +334,7 @@ def _explained(problem: Exception, world: World) -> BaseException:
 
 
 def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any]:
-    lines = (trainer.state / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    measured = [entry for entry in map(json.loads, lines) if "dev_loss" in entry]
+    measured = [entry for entry in map(json.loads, trainer.logged_lines().splitlines()) if "dev_loss" in entry]
     progress = trainer.progress
     return {
         "parameters": parameters,
@@ -323,6 +354,7 @@ def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any
 
 def _finish(
     job: Job,
+    result: Result,
     world: World,
     start: Start,
     trainer: Trainer,
@@ -340,8 +372,9 @@ def _finish(
             export(start, trainer.state, job.output, check)
             files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
             records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
-            write_manifest(
-                job.manifest,
+            write_text(result.state / "metrics.jsonl", trainer.logged_lines())
+            manifest = write_manifest(
+                result.record,
                 kind="train_model",
                 spec=job.result_spec,
                 inputs=job.inputs,
@@ -351,6 +384,7 @@ def _finish(
                 execution=execution,
                 started=started,
             )
+            write_json(job.manifest, manifest)
         except (OSError, SafetensorError) as problem:
             raise TsumugiError(
                 f"{job.output}: could not be written ({problem}); the state is kept: make room, run the same job again"

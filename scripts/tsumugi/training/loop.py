@@ -97,6 +97,7 @@ class Trainer:
             "memory": {},
         }
         self._saved_at = time.monotonic()
+        self.metrics: MetricsLog | None = None
         self._longest = {"step": 0.0, "saving": 0.0}  # seconds, in this attempt
         self._start_engine()
         self._first_step = self.progress["step"]
@@ -109,6 +110,7 @@ class Trainer:
                 found.load_weights(self.module)
                 self.progress |= found.progress
         self.resumed = found is not None
+        self._kept_metrics = found.metrics if found is not None else None
         loss_scale = None
         if "fp16" in self.precisions:
             loss_scale = LossScale(**self.progress.get("loss_scale") or {})
@@ -289,8 +291,9 @@ class Trainer:
 
     def _open_displays(self) -> tuple[MetricsLog, Display]:
         log = MetricsLog(
-            self.state / "metrics.jsonl", self.progress["step"] if self.resumed else None, self.progress["seconds"]
+            self.state / "metrics.jsonl", self._kept_metrics, self.progress["step"], self.progress["seconds"]
         )
+        self.metrics = log
         self.progress["seconds"] += log.lost_seconds
         if self.world.device.type == "cuda":
             self.progress["gpu_seconds"] += log.lost_seconds * self.world.size
@@ -343,9 +346,13 @@ class Trainer:
         if self.balance.measured_step is not None or "plan" not in self.progress:
             self.progress["plan"] = self.balance.as_record()
         self._add_energy()
-        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.world, self.lease)
+        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.logged_lines(), self.world, self.lease)
         self._saved_at = time.monotonic()
         self._longest["saving"] = max(self._longest["saving"], self._saved_at - begun)
+
+    def logged_lines(self) -> str:
+        """What metrics.jsonl holds; empty on other ranks than 0."""
+        return self._kept_metrics or "" if self.metrics is None else self.metrics.text
 
     def _add_energy(self) -> None:
         used = dict(self.world.gather((self.energy.uuid, self.energy.joules())))  # two ranks may share a GPU

@@ -16,47 +16,73 @@ LINE_SECONDS = 60  # between two lines of a log that no one watches as a bar
 
 
 class MetricsLog:
-    """A line per logged step. After a resume, lines later than the checkpoint are cut off; they come again.
+    """A line per logged step. After a resume the file begins with the checkpoint's lines; later ones come again.
 
     The curves lie in ``tensorboard/`` beside the file, under the names of its keys.
 
     Attributes:
-        lost_seconds: training time of the cut lines; it was spent, though its work was lost.
+        lost_seconds: training time of the lines that were later than the checkpoint; it was spent, though its work was
+            lost.
     """
 
-    def __init__(self, path: Path, step: int | None, seconds: float) -> None:
-        """``step`` and ``seconds`` are the checkpoint's; None where there is no checkpoint, and nothing is kept."""
-        kept, last = [], seconds
-        if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break  # a line torn by the kill
-                if step is not None and entry["step"] <= step:
-                    kept.append(line)
-                last = max(last, entry["seconds"])
-        self.lost_seconds = last - seconds
-        write_text(path, "".join(line + "\n" for line in kept))
+    def __init__(self, path: Path, kept: str | None, step: int, seconds: float) -> None:
+        """Open the log of a run.
+
+        Args:
+            kept: the checkpoint's lines; None where there is no checkpoint, and nothing is kept.
+            step, seconds: the checkpoint's.
+        """
+        found = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        self._lines = (kept or "").splitlines(keepends=True)
+        if kept is not None and not found.startswith(kept):
+            print(f"{path}: is not what was written; the lines up to step {step} are taken from the checkpoint")
+            found = kept
+        self.lost_seconds = max(0.0, _last_seconds(found) - seconds)
+        write_text(path, self.text)
         self.path = path
         self._file = path.open("a", encoding="utf-8")
-        self._curves = Curves(path.with_name("tensorboard"), purge_step=0 if step is None else step + 1)
+        curves = path.with_name("tensorboard")
+        drawn = any(curves.glob("events*"))
+        self._curves = Curves(curves, purge_step=0 if kept is None else step + 1)
+        for line in [] if drawn else self._lines:
+            self._draw(json.loads(line))
+
+    @property
+    def text(self) -> str:
+        """All lines."""
+        return "".join(self._lines)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Append one line and flush it."""
+        line = json.dumps(entry, allow_nan=False) + "\n"
         try:
-            self._file.write(json.dumps(entry, allow_nan=False) + "\n")
+            self._file.write(line)
             self._file.flush()
         except OSError as error:
             raise TsumugiError(
                 f"{self.path}: cannot be written ({error}); the last checkpoint is kept: make room, run the job again"
             ) from None
+        self._lines.append(line)
+        self._draw(entry)
+
+    def _draw(self, entry: dict[str, Any]) -> None:
         self._curves.write(entry["step"], {name: value for name, value in entry.items() if name != "step"})
 
     def close(self) -> None:
         """Close the file and the curves."""
         self._file.close()
         self._curves.close()
+
+
+def _last_seconds(text: str) -> float:
+    """Training time at the last line that can be read: a kill may have torn the one behind it."""
+    last = 0.0
+    for line in text.splitlines():
+        try:
+            last = max(last, float(json.loads(line)["seconds"]))
+        except (ValueError, KeyError, TypeError):
+            break
+    return last
 
 
 class Display:
