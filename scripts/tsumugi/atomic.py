@@ -54,6 +54,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     with named_if_full(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path)
+        remove_tree(temporary)
         try:
             temporary.mkdir()
             yield temporary
