@@ -27,7 +27,7 @@ rule calibrate_model:
         flags=calibration_flags,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/calibrate_model.py \
             --spec {input.spec:q} \

@@ -27,7 +27,7 @@ rule fetch_corpus:
         data="data/{corpus}",
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/fetch_corpus.py \
             --spec {input.spec:q} \
@@ -56,7 +56,7 @@ rule shard_corpus:
         **cpu_nodes(mem_mb=2000, runtime=720),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/shard_corpus.py \
             --spec {input.spec:q} \
@@ -88,7 +88,7 @@ rule normalize_shard:
         shards=part_shards,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
             python "$TSUMUGI_SCRIPTS"/normalize_shard.py \
@@ -121,7 +121,7 @@ rule sign_shard:
         shards=part_shards,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
             python "$TSUMUGI_SCRIPTS"/sign_shard.py \
@@ -153,7 +153,7 @@ rule find_duplicates:
         **cpu_nodes(mem_mb=2000, runtime=240),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/find_duplicates.py \
             --spec {input.spec:q} \
@@ -184,7 +184,7 @@ rule clean_shard:
         shards=part_shards,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
             python "$TSUMUGI_SCRIPTS"/clean_shard.py \
@@ -220,7 +220,7 @@ rule split_corpus:
         **cpu_nodes(mem_mb=4000, runtime=240),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/split_corpus.py \
             --spec {input.spec:q} \
@@ -248,7 +248,7 @@ rule find_leaks:
         **cpu_nodes(mem_mb=1000, runtime=720, threads=4),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/find_leaks.py \
             --spec {input.spec:q} \
@@ -277,7 +277,7 @@ rule measure_overlap:
         **cpu_nodes(mem_mb=2000, runtime=240),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/measure_overlap.py \
             --spec {input.spec:q} \
@@ -308,7 +308,7 @@ rule summarize_corpus:
         **cpu_nodes(mem_mb=500, runtime=30),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/summarize_corpus.py \
             --spec {input.spec:q} \

@@ -27,7 +27,7 @@ rule generate_text:
         micro_batch=run_micro_batch,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/generate_text.py \
             --spec {input.spec:q} \

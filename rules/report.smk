@@ -60,7 +60,7 @@ rule build_report:
         **cpu_nodes(mem_mb=2000, runtime=60),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/build_report.py \
             --spec {input.spec:q} \
@@ -83,7 +83,7 @@ rule verify_provenance:
         **cpu_nodes(mem_mb=1000, runtime=240),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/verify_provenance.py --experiment {input.spec:q}
         """

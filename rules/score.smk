@@ -26,7 +26,7 @@ rule score_likelihood:
         micro_batch=run_micro_batch,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_likelihood.py \
             --spec {input.spec:q} \
@@ -59,7 +59,7 @@ rule score_quality:
         **cpu_nodes(mem_mb=2000, runtime=60),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_quality.py \
             --spec {input.spec:q} \
@@ -90,7 +90,7 @@ rule score_ngrams:
         **cpu_nodes(mem_mb=4000, runtime=60),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/score_ngrams.py \
             --spec {input.spec:q} \

@@ -29,7 +29,7 @@ rule train_tokenizer:
         **cpu_nodes(mem_mb=4000, runtime=120, threads=2),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/train_tokenizer.py \
             --spec {input.spec:q} \
@@ -56,7 +56,7 @@ rule make_world_tokenizer:
         **cpu_nodes(mem_mb=1000, runtime=10),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/make_world_tokenizer.py \
             --output {output.manifest:q}
@@ -83,7 +83,7 @@ rule import_tokenizer:
         **cpu_nodes(mem_mb=1000, runtime=30),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/import_tokenizer.py \
             --spec {input.spec:q} \
@@ -110,7 +110,7 @@ rule measure_tokenizer:
         **cpu_nodes(mem_mb=1000, runtime=60),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/measure_tokenizer.py \
             --spec {input.spec:q} \
@@ -140,7 +140,7 @@ rule encode_shard:
         shards=part_shards,
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
             python "$TSUMUGI_SCRIPTS"/encode_shard.py \
@@ -178,7 +178,7 @@ rule encode_pairs:
         **cpu_nodes(mem_mb=1000, runtime=120),
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         python "$TSUMUGI_SCRIPTS"/encode_pairs.py \
             --spec {input.spec:q} \

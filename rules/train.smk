@@ -36,7 +36,7 @@ rule train_model:
         state="state/{run}/seed{seed}",
     shell:
         r"""
-        exec &> >(trap '' TERM INT && exec tee {log:q})
+        exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         {resources.spanning} python "$TSUMUGI_SCRIPTS"/train_model.py \
             --spec {input.spec:q} \

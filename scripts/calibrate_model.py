@@ -100,9 +100,11 @@ def main() -> None:
     from tsumugi.atomic import write_json
     from tsumugi.cluster.inventory import this_host
     from tsumugi.training.calibration import save
+    from tsumugi.training.interruption import stopping_signals
     from tsumugi.training.micro_batch_search import search
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no trial outlives this process
+    for number in stopping_signals():  # so that no trial outlives this process
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     command = [sys.executable, __file__, *sys.argv[1:], "--trial"]
     found, file = search(command, arguments.processes, largest, arguments.memory_gib)
     if file is not None:

@@ -7,7 +7,7 @@ host is fixed: the nodes meet in a store that this command keeps, and the comman
     sbatch -N2 -C '[48g*1&32g*1]' --exclusive --wrap "python scripts/span_nodes.py --nodes 2 --gpus 3 -- \
         python scripts/train_model.py --spec ..."
 
-SIGTERM and Ctrl-C are handed on: the run saves its state and leaves.
+SIGTERM, SIGHUP and Ctrl-C are handed on: the run saves its state and leaves.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from types import FrameType
 
 from tsumugi.arguments import whole_number
 from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.training.interruption import stopping_signals
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -65,7 +66,7 @@ def main() -> None:
         def hand_on(_: int, __: FrameType | None) -> None:
             process.send_signal(signal.SIGUSR1)  # SIGTERM would make srun kill the tasks; this one it hands on
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stopping_signals():
             signal.signal(number, hand_on)
         status = process.wait()
     raise SystemExit(status if status >= 0 else 128 - status)

@@ -70,6 +70,21 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_directory(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder within ``folder``, which is removed in the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / "fetch"
+    remove_abandoned(place)
+    private = _beside(place, "tmp")
+    remove_tree(private)
+    try:
+        private.mkdir()
+        yield private
+    finally:
+        remove_tree(private)
+
+
+@contextmanager
 def named_if_full(path: Path, kept: str = "nothing is kept of it") -> Iterator[None]:
     """Say which output did not fit on the disk, and what there is of it now.
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 RULES = sorted((Path(__file__).parents[2] / "rules").glob("*.smk"))
 JOB = """
 import signal, time
 stopped = []
-signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, lambda *_: stopped.append(True))
 print("ready", flush=True)
 while not stopped:
     time.sleep(0.01)
@@ -31,14 +34,15 @@ def test_every_rule_has_the_same_pipe():
     assert len(pipes()) > 15 and len(set(pipes())) == 1
 
 
-def test_a_signal_to_the_whole_group_leaves_the_log_open(tmp_path):
-    """As a scheduler or Ctrl-C sends it: to the job, its shell and the log's tee at once."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_leaves_the_log_open(tmp_path, number):
+    """As a scheduler, Ctrl-C or a closing terminal sends it: to the job, its shell and the log's tee at once."""
     (tmp_path / "job.py").write_text(JOB)
     line = re.sub(r"\{log:q\}", "log.txt", pipes()[0])
     command = ["bash", "-c", f"{line}\n{sys.executable} job.py\n:"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout.readline() == b"ready\n"
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     rest = process.stdout.read()  # ends when the job and the log's tee have ended
     process.wait()
     assert rest == b"saving\n"

@@ -48,11 +48,11 @@ def run(work, command, **options):
     )
 
 
-def start(work, command):
+def start(work, command, **options):
     """Begin a run and wait until it has saved a step."""
     state = work / command[command.index("--state") + 1]
     process = subprocess.Popen(
-        command, cwd=work, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=work, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
     deadline = time.monotonic() + 120
     while not list(state.glob("*/step*")):
@@ -121,6 +121,24 @@ def test_sigterm_saves_on_all_ranks_and_other_ranks_go_on(work, alone):
     assert done.returncode == 0, done.stderr
     assert f"going on from step {int(saved.name.removeprefix('step'))}" in done.stdout
     assert distance(weights(work, "stopped"), alone) <= 1e-5
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_sighup_saves_as_sigterm_does_unless_it_is_ignored(work, processes):
+    """As a terminal that closes sends it; ``nohup`` has it ignored."""
+    name = f"hung-up-{processes}"
+    process = start(work, line(name, "--processes", processes))
+    process.send_signal(signal.SIGHUP)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode not in (0, None)
+    assert output.count("error: stopped by SIGHUP at step") == 1, output
+    process = start(
+        work, line(name, "--processes", processes), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    process.send_signal(signal.SIGHUP)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert "going on from step" in output
 
 
 def test_a_damaged_checkpoint_is_refused_and_not_replaced_by_a_fresh_start(work):

@@ -33,7 +33,7 @@ class Holder:
     """Who holds a lease.
 
     Attributes:
-        machine: name of the host, and what tells it from another of that name; see :func:`_this_machine`.
+        machine: name of the host, and what tells it from another of that name; see :func:`this_machine`.
         process: id of the process there; 0: the file does not say.
     """
 
@@ -49,7 +49,7 @@ class _Link(Lock):
 
     @property
     def hostname(self) -> str:
-        return _this_machine()
+        return this_machine()
 
 
 class Lease:
@@ -171,7 +171,7 @@ class Lease:
         if found != self._seen:
             self._seen, self._still_since = found, _now()
         holder = _holder(found[0])
-        if holder.machine == _this_machine() and not psutil.pid_exists(holder.process):
+        if holder.machine == this_machine() and not psutil.pid_exists(holder.process):
             return True
         return _now() - self._still_since > self.lifetime
 
@@ -206,7 +206,7 @@ def _holder(text: str) -> Holder:
         return Holder("?", 0)
 
 
-def _this_machine() -> str:
+def this_machine() -> str:
     """Host name, this start of the machine, and the processes that are seen: equal where process ids mean the same."""
     try:
         start = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

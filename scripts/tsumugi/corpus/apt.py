@@ -6,12 +6,11 @@ import re
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tsumugi.atomic import give_default_mode
+from tsumugi.atomic import give_default_mode, scratch_directory
 from tsumugi.errors import TsumugiError
 
 UPDATE_SECONDS = 900
@@ -152,9 +151,8 @@ def _private_apt(folder: Path, key: str, wanted: str) -> Iterator[_PrivateApt]:
             "patterns], format: jsonl, csv, tsv, parquet or text, and columns: {text: ..., title: ..., "
             f"category: ...}}, and remove {key.rpartition('.')[2]}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as private:
-        yield _PrivateApt(Path(private).absolute(), key, wanted, folder)
+    with scratch_directory(folder) as private:
+        yield _PrivateApt(private.absolute(), key, wanted, folder)
 
 
 def _source_lists() -> list[Path]:

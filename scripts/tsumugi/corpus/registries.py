@@ -4,11 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tsumugi.atomic import give_default_mode
+from tsumugi.atomic import give_default_mode, scratch_directory
 from tsumugi.errors import TsumugiError
 
 DOWNLOAD_SECONDS = 600
@@ -51,8 +50,7 @@ def download_wheels(packages: Sequence[str], folder: Path, corpus: str) -> None:
 
 
 def _download(command: Sequence[str], pattern: str, folder: Path, key: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch.", dir=folder) as private:
+    with scratch_directory(folder) as private:
         try:
             done = subprocess.run(command, cwd=private, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS)
         except subprocess.TimeoutExpired:
@@ -62,6 +60,6 @@ def _download(command: Sequence[str], pattern: str, folder: Path, key: str) -> N
                 f"{key}: could not be fetched:\n{done.stderr.strip()}\nCheck names, versions and the network, or put "
                 f"the files into {folder} by hand"
             )
-        for file in sorted(Path(private).glob(pattern)):
+        for file in sorted(private.glob(pattern)):
             give_default_mode(file)
             file.rename(folder / file.name)

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from tsumugi.cluster.inventory import this_host
 from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
 from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.training.interruption import REPEATED_SECONDS
+from tsumugi.training.interruption import REPEATED_SECONDS, stopping_signals
 
 SHUTDOWN_SECONDS = "60"  # for saving the state after a signal, where torchrun would give half of it
 SPEAKING_SECONDS = 1.0  # for the rank that names the error: torchrun ends the others as soon as one has left
@@ -63,7 +64,7 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
         nproc_per_node=processes,
         rdzv_backend="c10d",
         max_restarts=0,  # a retry goes on from the checkpoint, and who started us decides about it
-        signals_to_handle="SIGHUP,SIGQUIT",  # the others are ours
+        signals_to_handle="SIGQUIT",  # the others are ours
         **_alone() if meeting is None else _among(meeting),
     )
     _end_at_signals()
@@ -127,7 +128,7 @@ def _no_meeting(meeting: Meeting | None, error: Exception) -> Exception:
 
 
 def _end_at_signals() -> None:
-    """Let SIGTERM and SIGINT end the launcher and its processes in order, and SIGUSR1, which ``srun`` hands on.
+    """Let SIGTERM, SIGINT and SIGHUP end the launcher and its processes in order, and SIGUSR1, which ``srun`` hands on.
 
     The same request may come more than once: from Slurm to all processes, through ``span_nodes.py``, from a terminal.
     """
@@ -142,7 +143,7 @@ def _end_at_signals() -> None:
         meant = signal.SIGTERM if number == signal.SIGUSR1 else signal.Signals(number)
         raise SignalException(f"the launcher got {meant.name}", meant)
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in stopping_signals():
         signal.signal(number, end)
 
 
@@ -167,8 +168,9 @@ def leave_after(work: Callable[[], None]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # who read it is gone
+            stream.flush()
     os._exit(status)
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,23 +110,26 @@ class Display:
         if predicted_speed is not None:
             text += f", {100 * predicted_speed:.0f} % of the predicted speed"
         if not self._bar.disable:
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update()
+            with suppress(OSError):  # the terminal is gone, and SIGHUP on its way
+                self._bar.set_postfix_str(text, refresh=False)
+                self._bar.update()
             return
         now = time.monotonic()
         if now - self._spoken >= LINE_SECONDS:
             self._spoken = now
             left = (now - self._started) / (self._step - self._first) * (self._steps - self._step)
             when = tqdm.format_interval(left)
-            print(f"{self._label}: step {self._step}/{self._steps}, {text}, {when} left", flush=True)
+            self.line(f"{self._label}: step {self._step}/{self._steps}, {text}, {when} left")
 
     def line(self, text: str) -> None:
-        """A line that stays."""
-        if self._bar.disable:
-            print(text, flush=True)
-        else:
-            self._bar.write(text)
+        """A line that stays. Where nobody can read it any more, training goes on without."""
+        with suppress(OSError):
+            if self._bar.disable:
+                print(text, flush=True)
+            else:
+                self._bar.write(text)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
-        self._bar.close()
+        with suppress(OSError):
+            self._bar.close()
