@@ -47,7 +47,7 @@ def test_a_stop_while_a_finished_run_tidies_up(
             assert answer["then"] == answer["found"], (answer, said)
             assert "there is nothing to do" in said
         folder = Path("results/models") / answer["name"] / "seed3"
-        assert verify(folder / "manifest.json")[1] == []
+        assert verify(folder / "manifest.json").problems == []
         entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [entry["step"] for entry in entries] == [0, 1, 2, 3]
         results = json.loads((folder / "manifest.json").read_text())["results"]
