@@ -30,8 +30,8 @@ def curves(folder):
     return {name: [(e.step, e.value) for e in found.Scalars(name)] for name in found.Tags()["scalars"]}
 
 
-def write(folder, step, entries, seconds=0.0):
-    log = MetricsLog(folder / "metrics.jsonl", step, seconds)
+def write(folder, kept, entries, step=0, seconds=0.0):
+    log = MetricsLog(folder / "metrics.jsonl", kept, step, seconds)
     for one in entries:
         log.write(one)
     log.close()
@@ -52,9 +52,10 @@ def test_the_curves_are_the_figures_of_the_file(tmp_path):
 
 def test_steps_after_the_checkpoint_stand_once(tmp_path):
     write(tmp_path, None, [entry(step, float(step)) for step in range(1, 7)])
+    kept = "".join((tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)[:4])
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 7, "tok')  # torn by the kill
-    log = write(tmp_path, 4, [entry(step, 10.0 + step) for step in (5, 6)], seconds=2.0)
+    log = write(tmp_path, kept, [entry(step, 10.0 + step) for step in (5, 6)], step=4, seconds=2.0)
     assert log.lost_seconds == 1.0
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
@@ -79,7 +80,7 @@ def test_tensorboard_is_loaded_where_it_is_used_and_silently(tmp_path):
     code = (
         "import sys, tsumugi.training.metrics as m, pathlib\n"
         "assert 'tensorboard' not in sys.modules\n"
-        f"log = m.MetricsLog(pathlib.Path({str(tmp_path / 'metrics.jsonl')!r}), None, 0.0)\n"
+        f"log = m.MetricsLog(pathlib.Path({str(tmp_path / 'metrics.jsonl')!r}), None, 0, 0.0)\n"
         "log.write({'step': 1, 'seconds': 0.1}); log.close()\n"
         "assert 'tensorboard' in sys.modules\n"
     )
