@@ -15,6 +15,7 @@ VOCABULARIES = (
     *("tokenizer.json", "spiece.model", "tokenizer.model", "spm.model", "sentencepiece.bpe.model", "source.spm"),
     *("vocab.txt", "vocab.json", "rwkv_vocab_v20230424.txt"),
 )
+WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # classes whose tokens are bytes
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.spm", "*.jinja")
 _LFS = b"version https://git-lfs"
 
@@ -52,7 +53,8 @@ def check_files(folder: Path) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise TsumugiError(f"{folder}: holds no {CONFIG}, which says what kind of model this is")
-    if not any((folder / name).is_file() for name in VOCABULARIES):
+    class_name = read_json(folder / "tokenizer_config.json").get("tokenizer_class")
+    if class_name not in WITHOUT_VOCABULARY and not any((folder / name).is_file() for name in VOCABULARIES):
         raise TsumugiError(
             f"{folder}: holds no vocabulary (none of {', '.join(VOCABULARIES)}); copy the tokenizer's files there too"
         )

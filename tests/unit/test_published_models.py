@@ -13,6 +13,7 @@ import torch
 from published_models import (
     LAYOUTS,
     LINES,
+    llama_spiece,
     sonoisa_t5,
     t5_spiece,
     tohoku_bert,
@@ -322,6 +323,36 @@ def test_tokenizer_json_decides_whatever_class_is_named(tmp_path, named):
         assert encode_text(load_tokenizer(str(tmp_path)), "今日はｶﾞＡ1") == expected
     except TsumugiError as refused:  # where Transformers cannot make such a class of this file
         assert "cannot be opened" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("class_name", "kind", "file", "make"),
+    [
+        ("MT5Tokenizer", "mt5", "spiece.model", t5_spiece),
+        (None, "mt5", "spiece.model", t5_spiece),
+        (None, "gpt_neox", "spiece.model", t5_spiece),
+        ("GemmaTokenizer", "gemma", "tokenizer.model", llama_spiece),
+        ("PreTrainedTokenizerFast", "gpt2", "tokenizer.model", llama_spiece),
+        ("CodeLlamaTokenizer", "llama", "tokenizer.model", llama_spiece),
+        (None, "mistral", "tokenizer.model", llama_spiece),
+    ],
+)
+def test_a_sentencepiece_model_is_read_whatever_class_is_named(tmp_path, class_name, kind, file, make):
+    (tmp_path / file).write_bytes(make())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 700}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": class_name} if class_name else {}))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=make())
+    tokenizer = load_tokenizer(str(tmp_path))
+    for text in [*LINES[:20], "ＡＢＣ ｶﾞ  </s>𠮷"]:
+        assert encode_text(tokenizer, text) == processor.encode(text)
+
+
+def test_bytes_need_no_vocabulary(tmp_path):
+    settings = {"tokenizer_class": "ByT5Tokenizer", "extra_ids": 125, "eos_token": "</s>", "unk_token": "<unk>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "<pad>"}))
+    tokenizer = load_tokenizer(str(tmp_path))
+    text = "天</s><extra_id_0>"
+    assert encode_text(tokenizer, text) == [byte + 3 for byte in text.encode()]
 
 
 def test_symbols_that_are_text_and_symbols_that_are_special(taken):

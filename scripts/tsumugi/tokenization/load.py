@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from tsumugi.errors import TsumugiError
-from tsumugi.outside_model import TOKENIZER_FILES, local_folder, read_json, refuse_pointer
+from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, read_json, refuse_pointer
 from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
 from tsumugi.tokenization.sentencepiece_tokenizer import DEFAULTS, open_sentencepiece
 from tsumugi.tokenization.text_ids import encode_texts
@@ -17,8 +17,9 @@ from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
 
 _CONFIG = "tokenizer_config.json"
 _GENERIC = (None, "PreTrainedTokenizer", "PythonBackend", "TokenizersBackend", "PreTrainedTokenizerFast")
+_LIKE_LLAMA = ("CodeLlamaTokenizer",)  # Transformers' conversion loses a space in front of an indented text
 _OF_MODEL = {"spiece.model": "T5Tokenizer", "tokenizer.model": "LlamaTokenizer", "spm.model": "DebertaV2Tokenizer"}
-_FEW = 0.5  # of the model's ids; fewer have never been padding
+_FEW = 0.9  # of the model's ids: padded ones, which no token has, are never so many
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
@@ -53,10 +54,7 @@ def tokenizer_manifests(source: str) -> list[Path]:
 
 def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
     class_name = _class_name(folder)
-    has_json = (folder / TOKENIZER_JSON).is_file()
-    if class_name in _GENERIC and not has_json:
-        class_name = next((name for file, name in _OF_MODEL.items() if (folder / file).is_file()), class_name)
-    if class_name in DEFAULTS and (tokenizer := open_sentencepiece(folder, class_name, rows)) is not None:
+    if (tokenizer := open_sentencepiece(folder, class_name, rows)) if class_name in DEFAULTS else None:
         return tokenizer
     if tokenizer_class_from_name(class_name or "") is None and (folder / VOCABULARY_FILE).is_file():
         return WorldTokenizer(folder / VOCABULARY_FILE)  # as published for RWKV, by a class that comes with the files
@@ -66,10 +64,29 @@ def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
 
 
 def _class_name(folder: Path) -> str | None:
-    """Of Transformers' class: from the tokenizer's configuration, else the model's, else that of the kind of model."""
+    """Of Transformers' class: from the tokenizer's configuration, else the model's, else that of the kind of model.
+
+    Where that reads none of the files that are there, and none that are not, the SentencePiece model decides.
+    """
     model = read_json(folder / "config.json")
     named = read_json(folder / _CONFIG).get("tokenizer_class") or model.get("tokenizer_class")
-    return (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type")) or "").removesuffix("Fast") or None
+    found = (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type")) or "").removesuffix("Fast") or None
+    wanted = _vocabulary_files(folder, found)
+    of_model = next((name for file, name in _OF_MODEL.items() if (folder / file).is_file()), None)
+    if (folder / TOKENIZER_JSON).is_file() or of_model is None or found in DEFAULTS:
+        return found
+    has_own = bool(wanted) and (named is not None or all((folder / name).is_file() for name in wanted))
+    return found if has_own and found not in (*_GENERIC, *_LIKE_LLAMA) else of_model
+
+
+def _vocabulary_files(folder: Path, class_name: str | None) -> list[str]:
+    """What a class reads where there is no tokenizer.json; nothing for an unknown class, and for one of bytes."""
+    wanted = dict(getattr(tokenizer_class_from_name(class_name or ""), "vocab_files_names", {}))
+    wanted.pop("tokenizer_file", None)
+    if "spm_file" in wanted:  # BertJapaneseTokenizer: one of the two
+        by_sentencepiece = read_json(folder / _CONFIG).get("subword_tokenizer_type") == "sentencepiece"
+        wanted.pop("vocab_file" if by_sentencepiece else "spm_file")
+    return list(wanted.values())
 
 
 def _check_vocabulary(folder: Path, class_name: str | None) -> None:
@@ -80,21 +97,17 @@ def _check_vocabulary(folder: Path, class_name: str | None) -> None:
     """
     if (folder / TOKENIZER_JSON).is_file():
         return refuse_pointer(folder / TOKENIZER_JSON)
-    found = tokenizer_class_from_name(class_name or "")
-    wanted = dict(getattr(found, "vocab_files_names", {}))
-    wanted.pop("tokenizer_file", None)
-    if "spm_file" in wanted:  # BertJapaneseTokenizer: one of the two
-        by_sentencepiece = read_json(folder / _CONFIG).get("subword_tokenizer_type") == "sentencepiece"
-        wanted.pop("vocab_file" if by_sentencepiece else "spm_file")
-    missing = [name for name in wanted.values() if not (folder / name).is_file()]
-    if missing or not wanted:
-        reads = " or ".join(filter(None, [TOKENIZER_JSON, ", ".join(wanted.values())]))
+    wanted = _vocabulary_files(folder, class_name)
+    if not wanted and class_name in WITHOUT_VOCABULARY:
+        return
+    if not wanted or not all((folder / name).is_file() for name in wanted):
+        reads = " or ".join(filter(None, [TOKENIZER_JSON, ", ".join(wanted)]))
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "no files"
         raise TsumugiError(
             f"cannot be opened: its vocabulary is missing. {class_name or 'Transformers'} reads {reads}; found: "
             f"{found}. Copy the tokenizer's files there, or correct tokenizer_class in {_CONFIG}"
         )
-    for name in wanted.values():
+    for name in wanted:
         refuse_pointer(folder / name)
 
 

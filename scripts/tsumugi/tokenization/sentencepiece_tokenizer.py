@@ -225,10 +225,7 @@ def open_sentencepiece(folder: Path, class_name: str, rows: int | None) -> Sente
     model_name = next((name for name in MODEL_NAMES if name in files), None)
     if model_name is None or (model_name == "tokenizer.model" and _is_tiktoken(files[model_name])):
         return None
-    try:
-        return SentencePieceTokenizer(files, class_name, rows)
-    except TsumugiError as error:
-        raise TsumugiError(f"{folder}: {error}") from None
+    return SentencePieceTokenizer(files, class_name, rows)
 
 
 def _is_tiktoken(content: bytes) -> bool:
