@@ -23,8 +23,10 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenization_corpus import documents, write_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+from tsumugi.config import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation.ngrams import NgramModel
+from tsumugi.generation.stream import stream_text
 from tsumugi.models.loading import load_pretrained, load_run
 from tsumugi.outside_model import check_files
 from tsumugi.tokenization.boundaries import start_id
@@ -406,3 +408,9 @@ def test_a_head_that_a_published_encoder_lacks_is_said(taken, capsys):
     )
     with pytest.raises(TsumugiError, match=r"lack weights of a BertForMaskedLM: bert\.embeddings\.word_embeddings"):
         load_pretrained(str(folder))
+
+
+def test_an_encoder_is_not_asked_to_write(published):
+    model, tokenizer = load_run(published("tohoku_bert"))
+    with pytest.raises(TsumugiError, match="a bert is an encoder"):
+        next(stream_text(model, tokenizer, [5], Decoding(), 3))

@@ -42,7 +42,7 @@ class Writer:
     """A model, and how it is to write.
 
     Raises:
-        TsumugiError: the decoding names a token that the tokenizer does not have.
+        TsumugiError: the model writes no text, or the decoding names a token that the tokenizer does not have.
     """
 
     model: PreTrainedModel
@@ -52,6 +52,11 @@ class Writer:
     stop: Stop = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.model.can_generate():
+            raise TsumugiError(
+                f"a {self.model.config.model_type} is an encoder, which fills in masked tokens and writes no text; take "
+                "a model that writes (T5, GPT, LLaMA, RWKV)"
+            )
         self.stop = Stop.of(self.decoding, self.tokenizer)
         self._warned = False
         fill, eos = padding_id(self.tokenizer), self.tokenizer.eos_token_id
