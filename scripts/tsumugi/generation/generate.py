@@ -54,8 +54,8 @@ class Writer:
     def __post_init__(self) -> None:
         if not self.model.can_generate():
             raise TsumugiError(
-                f"a {self.model.config.model_type} is an encoder, which fills in masked tokens and writes no text; take "
-                "a model that writes (T5, GPT, LLaMA, RWKV)"
+                f"a {self.model.config.model_type} is an encoder, which fills in masked tokens and writes no text; "
+                "take a model that writes (T5, GPT, LLaMA, RWKV)"
             )
         self.stop = Stop.of(self.decoding, self.tokenizer)
         self._warned = False
