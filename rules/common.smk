@@ -6,9 +6,9 @@ from functools import cache
 
 from snakemake.io import contains_wildcard
 from snakemake.logging import logger
-
+from snakemake.resources import Resource
 from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
-from tsumugi.cluster.inventory import load_inventory
+from tsumugi.cluster.inventory import check_runs, load_inventory
 from tsumugi.cluster.needs import Needs
 from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
 from tsumugi.cluster.sbatch_options import check_extra
@@ -118,12 +118,18 @@ def timed_jobs_are_alone():
 
 ON_CLUSTER = profile_inventory() is not None
 INVENTORY_FILE = experiment.compute.inventory or profile_inventory()
+if ON_CLUSTER:  # jobs show the one in force
+    workflow.resource_settings._parsed_default_resources["inventory"] = Resource(
+        "inventory", INVENTORY_FILE, raw=repr(INVENTORY_FILE)
+    )
 TIMED_ALONE = timed_jobs_are_alone()
 # Of a job that trains, where compute.needs says nothing else: memory and CPUs are for each of its processes.
 TRAINING = Defaults(mem_mb=6000, minutes=720, threads=experiment.compute.threads, resumes=True)
 
 try:  # before anything runs, not when the first job trains
     INVENTORY = load_inventory(INVENTORY_FILE) if INVENTORY_FILE is not None else None
+    if INVENTORY is not None:
+        check_runs(INVENTORY, INVENTORY_FILE, experiment.runs)
     if ON_CLUSTER and workflow.is_main_process:
         check_all(INVENTORY, experiment, TRAINING)
         if not all(kind.gpus for kind in INVENTORY.kinds.values()):

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.cluster.inventory import Inventory, find_kind, load_inventory, this_host
+from tsumugi.cluster.inventory import Inventory, check_runs, find_kind, load_inventory, this_host
 from tsumugi.errors import TsumugiError
 
 KINDS = {
@@ -178,3 +178,11 @@ def test_the_clusters_example_is_one():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(TsumugiError, match=r"none\.yaml: the inventory cannot be read \(No such file"):
         load_inventory(tmp_path / "none.yaml")
+
+
+def test_a_micro_batch_for_an_unknown_run_is_refused(tmp_path):
+    text = "kinds: {one: {gpus: 0, micro_batch: {t5-base: 4, t5-bsae: 8}}, two: {gpus: 0, micro_batch: 3}}"
+    inventory = loaded(tmp_path, text)
+    check_runs(inventory, "nodes.yaml", ["t5-base", "t5-bsae"])
+    with pytest.raises(TsumugiError, match=r"nodes\.yaml:\nkinds\.one\.micro_batch: there is no run named 't5-bsae'"):
+        check_runs(inventory, "nodes.yaml", ["t5-base", "rwkv"])

@@ -8,7 +8,7 @@ hands it out. A process asks for its kind where it runs, for a job that is queue
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
@@ -159,6 +159,27 @@ def load_inventory(path: str | Path) -> Inventory:
         return Inventory.model_validate(file.content)
     except ValidationError as error:
         raise mistakes(path, "inventory", describe(error, file.content, [file])) from None
+
+
+def check_runs(inventory: Inventory, path: str | Path, runs: Collection[str]) -> None:
+    """Refuse a micro-batch for a run that the configuration does not have: its own run would not get it.
+
+    Raises:
+        TsumugiError: every such name, with the key it stands under.
+    """
+    unknown = [
+        f"kinds.{name}.micro_batch: there is no run named {run!r}"
+        for name, kind in inventory.kinds.items()
+        if isinstance(kind.micro_batch, Mapping)
+        for run in kind.micro_batch
+        if run not in runs
+    ]
+    if unknown:
+        raise TsumugiError(
+            "\n".join([f"{path}:", *unknown])
+            + f"\nchoose from: {', '.join(runs)}; for a configuration with other runs, name another inventory in its "
+            "compute.inventory, or write one number for all runs"
+        )
 
 
 def this_host() -> str:
