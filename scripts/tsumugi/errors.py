@@ -4,13 +4,21 @@ import os
 import sys
 from collections.abc import Callable
 
+NOT_RETRIED = "This error is not retried"  # what stands in the log of a job that would fail again in the same way
+
 
 class TsumugiError(Exception):
     """Something the user can mend. The message names the file and the line or key, what was found, and what to do."""
 
 
+class ConfigurationError(TsumugiError):
+    """What was asked for cannot be done, on whatever machine and however often: the configuration has to change."""
+
+
 def run_cli(main: Callable[[], None]) -> None:
     """Run a script's ``main``; print a :class:`TsumugiError` without its traceback and leave with status 1.
+
+    Of a :class:`ConfigurationError` it says too that it would come again, which keeps Snakemake from retrying the job.
 
     Any other exception is a defect of ours and keeps its traceback.
     """
@@ -18,6 +26,8 @@ def run_cli(main: Callable[[], None]) -> None:
         main()
     except TsumugiError as error:
         print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, ConfigurationError):
+            print(f"{NOT_RETRIED}: change the configuration, then start Snakemake again", file=sys.stderr)
         raise SystemExit(1) from None
     except BrokenPipeError:  # whoever reads our output has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be written goes nowhere

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 
 
 def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.optim.AdamW:
@@ -19,7 +19,7 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
     time_first 3, and RWKV-7's w0 2.
 
     Raises:
-        TsumugiError: see :func:`check_learning_rate_factors`.
+        ConfigurationError: see :func:`check_learning_rate_factors`.
     """
     check_learning_rate_factors(model, recipe)
     factors = recipe.get("learning_rate_factors", {})
@@ -43,13 +43,13 @@ def check_learning_rate_factors(model: torch.nn.Module, recipe: Mapping[str, Any
     """Every factor of the recipe has to be that of a parameter.
 
     Raises:
-        TsumugiError: a factor's name is part of no trained parameter's name.
+        ConfigurationError: a factor's name is part of no trained parameter's name.
     """
     trained = _trained(model)
     for name in recipe.get("learning_rate_factors", {}):
         if not any(name in parts for parts, _ in trained):
             known = ", ".join(sorted({part for parts, _ in trained for part in parts if not part.isdigit()}))
-            raise TsumugiError(
+            raise ConfigurationError(
                 f"recipe.learning_rate_factors.{name}: no trained parameter has this in its name; there are: {known}"
             )
 

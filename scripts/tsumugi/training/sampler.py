@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.training.permutation import mix_many, permute_many
 
 
@@ -37,7 +37,9 @@ class Sampler:
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
         for number, size in enumerate(sizes):
             if size == 0:
-                raise TsumugiError(f"corpus {number} of the run has no training examples; is its train split empty?")
+                raise ConfigurationError(
+                    f"corpus {number} of the run has no training examples; is its train split empty?"
+                )
         self.sizes = list(sizes)
         self.quotas = [max(1, round(weight * size)) for size, weight in zip(sizes, weights, strict=True)]
         self.epoch_length = sum(self.quotas)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError, TsumugiError
 from tsumugi.provenance import read_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 
@@ -71,7 +71,7 @@ def open_corpora(
         train.append(Windows(trained_on, length, vocab_size))
         dev.append(Windows(files["dev"], length, vocab_size))
         if not len(train[-1]):
-            raise TsumugiError(
+            raise ConfigurationError(
                 f"{paths[0].parent if paths else corpus}: the train split of {corpus} holds fewer than {length + 1} "
                 "tokens; lower the recipe's context, or look at the corpus' filters and split"
             )

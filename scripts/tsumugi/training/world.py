@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 from tsumugi.cluster.meeting import rank_name
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError, TsumugiError
 from tsumugi.training.watchdog import watched
 
 # How long one process may wait for another. Long, for rank 0 writes checkpoints while the others wait; a process that
@@ -104,12 +104,15 @@ class World:
         Raises:
             TsumugiError, OtherRankFailed: as :meth:`agree`.
         """
-        error = None
+        own: TsumugiError | None = None
         try:
             yield
         except TsumugiError as problem:
-            error = str(problem)
-        self.agree(error)
+            own = problem
+        try:
+            self.agree(None if own is None else str(own))
+        except TsumugiError as error:
+            raise (ConfigurationError if isinstance(own, ConfigurationError) else TsumugiError)(str(error)) from None
 
     def patiently(self, work: Callable[[], Any] | None) -> list[Any]:
         """Do something that may take hours on some ranks; returns what it gave on each, None where there was no work.

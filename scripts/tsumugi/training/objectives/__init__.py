@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.models.loading import predicts_masked_tokens
 from tsumugi.training.objectives.base import Objective
 from tsumugi.training.objectives.causal_lm import CausalLM
@@ -35,7 +35,7 @@ def build_objective(
         config: of the model that is trained.
 
     Raises:
-        TsumugiError: model, tokenizer or data do not fit the objective.
+        ConfigurationError: model, tokenizer or data do not fit the objective.
     """
     kind = spec["objective"]["kind"]
     _check_model(kind, config)
@@ -45,11 +45,11 @@ def build_objective(
 def _check_model(kind: str, config: PretrainedConfig) -> None:
     masked = predicts_masked_tokens(config)
     if kind == "masked_lm" and not masked:
-        raise TsumugiError(
+        raise ConfigurationError(
             f"objective masked_lm: needs an encoder such as BERT, and the model is a {config.model_type}"
         )
     if kind != "masked_lm" and masked:
-        raise TsumugiError(
+        raise ConfigurationError(
             f"objective {kind}: the model is a {config.model_type}, an encoder that sees every token it would have to "
             "predict; use masked_lm"
         )

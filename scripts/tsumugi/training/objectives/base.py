@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.positions import length_error, length_warning
 from tsumugi.training.sampler import Draw
 
@@ -73,7 +73,7 @@ class Objective(ABC):
         self.is_encoder_decoder = bool(config.is_encoder_decoder)
         self.decoder_start = getattr(config, "decoder_start_token_id", None)
         if self.is_encoder_decoder and self.decoder_start is None:
-            raise TsumugiError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
+            raise ConfigurationError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
         self.seed = seed
         self._config = config.to_dict()
         self.open(spec, data)
@@ -94,10 +94,10 @@ class Objective(ABC):
         """So many tokens in front, and so many behind them, must be no more than the model has positions for.
 
         Raises:
-            TsumugiError: they are, with ``advice``.
+            ConfigurationError: they are, with ``advice``.
         """
         if problem := length_error(self._config, read, written):
-            raise TsumugiError(f"{problem}; {advice}")
+            raise ConfigurationError(f"{problem}; {advice}")
         self.length_warning = length_warning(self._config, read, written)
 
     def tokens_read(self, example: Example) -> int:

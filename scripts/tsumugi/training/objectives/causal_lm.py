@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 from tsumugi.training.sampler import Draw
@@ -19,7 +19,7 @@ class CausalLM(WindowedObjective):
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
         """Open the token files of every corpus."""
         if self.is_encoder_decoder:
-            raise TsumugiError("objective causal_lm: the model is an encoder-decoder; use span_corruption or sft")
+            raise ConfigurationError("objective causal_lm: the model is an encoder-decoder; use span_corruption or sft")
         self.open_windows(spec, data, spec["recipe"]["context"])
         self.dev_bytes_per_token = bytes_per_token(data, "dev")
 

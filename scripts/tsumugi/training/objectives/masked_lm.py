@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.training.objectives.base import IGNORED, Batch, Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 from tsumugi.training.sampler import Draw
@@ -24,7 +24,7 @@ class MaskedLM(WindowedObjective):
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
         """Open the token files of every corpus, and look up the tokens that masking needs."""
         if self.tokenizer.mask_token_id is None:
-            raise TsumugiError(
+            raise ConfigurationError(
                 "objective masked_lm: the tokenizer has no mask token; set mask_token in tokenizer_config.json, or use "
                 "causal_lm or span_corruption with a model for it"
             )
@@ -34,7 +34,7 @@ class MaskedLM(WindowedObjective):
         context = spec["recipe"]["context"]
         self.length = context - len(self.first) - len(self.last)
         if self.length < 1:
-            raise TsumugiError(
+            raise ConfigurationError(
                 f"objective masked_lm: recipe.context is {context}, which [CLS] and [SEP] fill; raise it"
             )
         self.is_special = np.zeros(len(self.tokenizer), bool)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.positions import pair_lengths
 from tsumugi.provenance import read_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
@@ -22,7 +22,7 @@ class SupervisedFinetuning(Objective):
         self.train = IndexedDataset(manifest.parent / "train", self.vocab_size)
         self.dev = IndexedDataset(manifest.parent / "dev", self.vocab_size)
         if len(self.train) == 0:
-            raise TsumugiError(
+            raise ConfigurationError(
                 f"{manifest.parent / 'train'}.bin: there are no pairs to train on; look at the corpus' split, filters"
             )
         self._check_pairs(manifest)

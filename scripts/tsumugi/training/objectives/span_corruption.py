@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import ConfigurationError
 from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 from tsumugi.training.sampler import Draw
@@ -18,19 +18,19 @@ class SpanCorruption(WindowedObjective):
     def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
         """Open the token files of every corpus, and check that there are sentinels enough."""
         if not self.is_encoder_decoder:
-            raise TsumugiError("objective span_corruption: the model has no encoder; use causal_lm or sft")
+            raise ConfigurationError("objective span_corruption: the model has no encoder; use causal_lm or sft")
         self.length = spec["recipe"]["context"]
         self.density = spec["objective"]["noise_density"]
         self.span_length = spec["objective"]["mean_span_length"]
         self.sentinels = self.tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)])
         if self.tokenizer.unk_token_id in self.sentinels or None in self.sentinels:
-            raise TsumugiError(
+            raise ConfigurationError(
                 "objective span_corruption: the tokenizer lacks the sentinels <extra_id_0> to <extra_id_99>; add them "
                 "to it, or fine-tune the model with objective sft"
             )
         spans = count_spans(self.length, self.density, self.span_length)[1]
         if spans > len(self.sentinels):
-            raise TsumugiError(
+            raise ConfigurationError(
                 f"objective span_corruption: a context of {self.length} tokens gives {spans} spans, but there are "
                 f"{len(self.sentinels)} sentinels; lower recipe.context or noise_density, or raise mean_span_length"
             )
