@@ -61,14 +61,17 @@ def struck(cluster, new_scene, tmp_path_factory):
     path = tmp_path_factory.mktemp("inventory") / "nodes.yaml"
     path.write_text(yaml.safe_dump(inventory), encoding="utf-8")
     on_cpu = {"kinds": ["cpu"], "gpu_memory_gib": 0}
-    needs = {"limited": on_cpu | {"hours": 4 / 60}, "refused": on_cpu | {"kinds": ["gone"]}, "wrong": on_cpu}
+    needs = {"limited": on_cpu | {"hours": 4 / 60}, "refused": on_cpu | {"kinds": ["gone"]}, "unfit": on_cpu}
+    needs |= {"wrong": on_cpu}
 
     def with_a_wrong_one(config):
         wild = {"learning_rate": 1e8, "warmup": 0, "clip": 1e9}
         config["recipes"]["wild"] = config["recipes"]["scratch"] | wild
         config["runs"]["wrong"]["recipe"] = "wild"
+        config["recipes"]["unfit"] = config["recipes"]["scratch"] | {"learning_rate_factors": {"nothing": 2.0}}
+        config["runs"]["unfit"]["recipe"] = "unfit"
 
-    runs = ("cancelled", "dead", "limited", "refused", "wrong")
+    runs = ("cancelled", "dead", "limited", "refused", "unfit", "wrong")
     compute = {"inventory": str(path), "needs": needs}
     one = new_scene("struck", *runs, compute=compute, change=with_a_wrong_one)
     other = new_scene("left", "unseen", "going")
@@ -133,7 +136,7 @@ def test_the_others_finish_and_the_status_says_that_not_all_did(struck, prepared
     assert struck.status == 1
     for run in ("cancelled", "dead", "limited"):
         assert_undisturbed(struck.one, run, prepared)
-    for run in ("refused", "wrong"):
+    for run in ("refused", "unfit", "wrong"):
         assert not (struck.one.folder / manifest_path(run)).exists()
 
 
@@ -163,9 +166,14 @@ def test_before_its_time_limit_a_job_saves_and_comes_back(struck):
 
 def test_a_refused_submission_is_named_with_slurms_reason(struck):
     said = struck.one.said()
-    assert "Batch job submission failed: Access/permission denied" in said
-    assert "rule_train_model_wildcards_refused_1" in said
+    assert said.count("Batch job submission failed: Access/permission denied") == 1, "it is not retried"
+    assert "tsumugi.train_model.refused.1" in said
     assert not struck.one.jobs("refused")
+
+
+def test_a_job_that_the_configuration_lets_fail_is_not_retried(struck):
+    assert "recipe.learning_rate_factors.nothing: no trained parameter" in struck.one.said()
+    assert [start.state for start in struck.one.starts("unfit")] == ["FAILED"]
 
 
 def test_the_error_of_a_job_is_on_the_screen(struck):
@@ -174,7 +182,9 @@ def test_the_error_of_a_job_is_on_the_screen(struck):
 
 
 def test_nothing_is_submitted_more_often_than_it_has_to_be(struck):
-    assert len({start.job for start in struck.one.starts()}) == 2 + 1 + 1 + 2  # cancelled, dead, limited, wrong
+    assert (
+        len({start.job for start in struck.one.starts()}) == 2 + 1 + 1 + 1 + 2
+    )  # cancelled, dead, limited, unfit, wrong
 
 
 def test_a_second_snakemake_goes_on_with_what_a_killed_one_has_left(struck, prepared):

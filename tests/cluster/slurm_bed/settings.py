@@ -57,6 +57,8 @@ AccountingStoragePort={database_port}
 # Not a password: with auth/munge this is the socket of the munged that slurmdbd trusts.
 AccountingStoragePass={folder}/munge/socket
 AccountingStorageTRES=gres/gpu
+# Limits that a test sets with sacctmgr hold.
+AccountingStorageEnforce=limits,qos
 # The nodes have what is written here, whatever the machine has.
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
