@@ -224,8 +224,8 @@ def cpu_nodes(mem_mb, runtime, threads=1):
         return cpu_request(Defaults(mem_mb, runtime(wildcards) if callable(runtime) else runtime, threads))
 
     if cpu_request(Defaults(mem_mb, 1)) is None:
-        return {"mem_mb": mem_mb, "runtime": runtime}
-    names = ("slurm_partition", "constraint", "runtime", "mem_mb", "kinds")
+        return {"mem_mb": mem_mb, "runtime": runtime} | ({"cpus_per_task": threads} if ON_CLUSTER else {})
+    names = ("slurm_partition", "constraint", "runtime", "mem_mb", "cpus_per_task", "kinds")
     return {name: asked(request, name) for name in names}
 
 

@@ -119,7 +119,15 @@ def test_a_job_that_can_never_start_is_said_on_the_screen_while_snakemake_waits(
 
 def test_jobs_that_wait_in_vain_are_told_from_those_that_wait_for_their_turn(cluster):
     def submit(*options):
-        line = ["sbatch", "--parsable", "--time=90", "--comment=rule_it", *options, "--wrap=sleep 600"]
+        line = [
+            "sbatch",
+            "--parsable",
+            "--time=90",
+            "--comment=rule_it",
+            "--output=/dev/null",
+            *options,
+            "--wrap=sleep 600",
+        ]
         return cluster.run(*line).stdout.strip()
 
     def reasons():

@@ -64,6 +64,8 @@ def test_every_result_is_there_and_every_job_went_through_slurm(cluster, finishe
     assert all(execution["slurm_job"] for execution in stages.values())
     assert stages["normalize_shard"]["host"] == "cpu-1"  # no GPU node does what needs none
     assert slurm_job(cluster, stages["normalize_shard"]["slurm_job"])["Partition"] == "cpu"
+    leaks = slurm_job(cluster, stages["find_leaks"]["slurm_job"])
+    assert "cpu=4" in leaks["AllocTRES"].split(","), "however many cores the machine has that submits"
 
 
 def jobs_row(cluster, folder, run):

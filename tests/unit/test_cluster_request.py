@@ -33,7 +33,11 @@ def requested(kinds, needs, mem_mb=6000, minutes=720, **others):
 def said(kinds, needs, **defaults):
     """What the executor plugin reads of a request."""
     values = requested(kinds, needs, **defaults).resources()
-    return {key: value for key, value in values.items() if value is not None and key not in ("kinds", "shared_mem_mb")}
+    return {
+        key: value
+        for key, value in values.items()
+        if value is not None and key not in ("kinds", "shared_mem_mb", "cpus_per_task")
+    }
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ RESOURCES = (
     "nodes",
     "runtime",
     "mem_mb",
+    "cpus_per_task",
     "mpi",
     "tasks",
     "tasks_per_gpu",
@@ -78,6 +79,7 @@ class Request:
             self.nodes,
             self.minutes,
             self.share.mem_mb,
+            self.share.cpus,  # not as threads: these Snakemake cuts down to the cores of the machine that submits
             "srun" if several else None,
             self.nodes if several else None,
             0 if several else None,  # else the plugin makes --ntasks-per-gpu of tasks
