@@ -159,6 +159,7 @@ onstart:
 
 onsuccess:
     forget_states()
+    say_states()
 
 
 onerror:

@@ -357,12 +357,12 @@ def start_of(run, seed):
 
 
 def forget_states():
-    """Remove the states of the runs that are finished, and say what else lies in state/.
+    """Remove the states of the runs that are finished.
 
     Training leaves there a copy of its manifest. Snakemake removes the outputs of a job that it takes for unfinished,
     because it or Snakemake itself was killed in the last moments; the next start then puts them back from the copy.
     """
-    from tsumugi.training.states import forget, word_of_others
+    from tsumugi.training.states import forget
 
     manifests = {(run, seed): model_manifest(run, seed) for run, seed in SEEDED_RUNS}
     unfinished = workflow.persistence._filter_incomplete_keys(list(manifests.values()))
@@ -373,6 +373,12 @@ def forget_states():
                 forget(state, read_manifest(manifest))
             except (TsumugiError, OSError) as error:
                 logger.info(f"{state}: could not be removed: {error}")
+
+
+def say_states():
+    """Say what else lies in state/, and how large it is."""
+    from tsumugi.training.states import word_of_others
+
     if word := word_of_others(Path("state")):
         logger.info(word)
 

@@ -13,7 +13,7 @@ import torch
 from tsumugi.errors import TsumugiError
 from tsumugi.training.checkpoint import Checkpoint, newest
 from tsumugi.training.interruption import StopRequest
-from tsumugi.training.states import step_folders
+from tsumugi.training.states import fingerprint, forget, step_folders, word_of_others
 from tsumugi.training.world import World
 
 WORLD = World(rank=0, size=1, local_rank=0, local_size=1, node=0, device=torch.device("cpu"))
@@ -232,3 +232,19 @@ def test_finishing_a_run_keeps_the_checkpoints_of_its_other_configurations(stopp
     assert call("--delete", "state/rwkv/seed3/0123456789abcdef").stdout.endswith("removed\n")
     assert not run.exists()
     assert call().stdout == "state: no checkpoints\n"
+
+
+def test_the_workflow_forgets_the_state_of_what_is_finished_and_no_other(stopped, tmp_path):
+    spec, inputs = {"recipe": {"steps": 10}}, {"results/tokens/a.json": "0123"}
+    run = tmp_path / "state/rwkv/seed3"
+    for name in (fingerprint(spec, 3, inputs), "fedcba9876543210"):
+        shutil.copytree(stopped / "0123456789abcdef", run / name)
+    (run / "of-another-finished-one").mkdir()
+    (run / "of-another-finished-one/manifest.json").write_text("{}")
+    (run / ".0123.gone/step000000001").mkdir(parents=True)
+    forget(run, {"spec": spec | {"seed": 3}, "inputs": inputs})
+    assert [path.name for path in run.iterdir()] == ["fedcba9876543210"]
+    assert "checkpoints of another training lie there" in word_of_others(tmp_path / "state")
+    shutil.rmtree(run / "fedcba9876543210")
+    forget(run, {"spec": spec | {"seed": 3}, "inputs": inputs})
+    assert not run.exists() and word_of_others(tmp_path / "state") is None

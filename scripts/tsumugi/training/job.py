@@ -177,6 +177,8 @@ def _is_finished(result: Result, world: World, turn: Turn) -> bool:
             return False
         who = "the other job has" if turn.waited else "an earlier job has"
         print(f"{result.manifest}: {who} finished exactly this training; there is nothing to do", flush=True)
+        if not turn.waited:
+            print(f"to train it again, delete {result.manifest.parent}", flush=True)
         return True
 
     return bool(world.patiently(look if world.is_main else None)[0])

@@ -81,6 +81,8 @@ def remove_empty(folder: Path) -> None:
     """Remove the folder of a run's states if there is none in it."""
     with suppress(OSError):
         remove_claims(folder)
+        for leftover in folder.glob(".*.gone"):
+            remove_tree(leftover)
         folder.rmdir()
 
 
