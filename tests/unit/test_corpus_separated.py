@@ -46,6 +46,13 @@ def test_a_tsv_line_with_another_number_of_fields_is_a_bad_record(tmp_path):
     assert good == ("よい", "本文")
 
 
+def test_a_tsv_file_whose_header_is_quoted_is_refused(tmp_path):
+    """As pandas and spreadsheets write it where every field is quoted: the marks would stay in all texts."""
+    with pytest.raises(TsumugiError, match=r'raw:1: the header\'s field "body" is quoted, but in a TSV file .* as CSV'):
+        read(tmp_path, "tsv", 'title\t"body"\n題\t"本文"\n', ('"body"', "title"))
+    assert read(tmp_path, "tsv", '"\ttitle\tbody\n1\t題\t"本文"\n') == [("題", '"本文"')]
+
+
 def test_quoted_fields_of_a_csv_file_hold_what_they_like(tmp_path):
     content = 'title,body\n題,"一行目\n二行目、""引用""、a,b"\n"",5" の釘\n'
     assert read(tmp_path, "csv", content) == [("題", '一行目\n二行目、"引用"、a,b'), ("", '5" の釘')]
@@ -85,6 +92,16 @@ def test_a_bad_line_of_a_csv_file_is_named_left_out_and_counted(tmp_path, monkey
         into_shards(spec, Path())
     results = into_shards({**spec, "bad_records": 0.4}, Path())
     assert results["rejected"] == {"malformed": 1} and results["steps"][0]["documents"] == 2
+
+
+def test_each_line_of_a_csv_row_with_another_number_of_fields_is_a_bad_record(tmp_path):
+    """One quotation mark too many can make one such row of thousands of records."""
+    swallowed = [f"題{number},本文" for number in range(5)]
+    rows = ["title,body", "題,良い", '題,"開いた', *swallowed, '題,閉じた",', "題,次"]
+    first, *bad, last = read(tmp_path, "csv", "\n".join(rows))
+    assert (first, last) == (("題", "良い"), ("題", "次")) and len(bad) == 7
+    for number, message in enumerate(bad, start=3):
+        assert message.startswith(f"{tmp_path / 'raw'}:{number}: in a row from line 3 to line 9, the number of fields")
 
 
 @pytest.mark.parametrize("form", ["csv", "tsv"])

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tsumugi.corpus.readers.json_lines import line_limit
-from tsumugi.corpus.readers.rejected import CONVERT, OVERSIZED, Rejected, sample, zero_byte
+from tsumugi.corpus.readers.rejected import CONVERT, OVERSIZED, SAMPLE_BYTES, Rejected, sample, zero_byte
 from tsumugi.corpus.streams import Line, lines
 from tsumugi.corpus.tables import refuse_repeated_columns
 from tsumugi.errors import TsumugiError
@@ -51,18 +51,31 @@ def csv_records(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
             continue
         if header is None:
             header = _checked_header(path, source.first, source.problem or row, spec)
+        elif len(row) != len(header) and len(source.lines) > 1:
+            yield from _lost_lines(path, source, header, row)
         elif source.problem is not None:
             yield source.number, source.problem
         else:
-            spanned = f"lines {source.first:,} to {source.number:,}: " if len(source.lines) > 1 else ""
-            yield source.number, _record(path, source.number, header, row, QUOTING, spanned)
+            yield source.number, _record(path, source.number, header, row, QUOTING)
+
+
+def _lost_lines(path: str, source: "_Source", header: Sequence[str], row: Sequence[str]) -> Iterator[Record]:
+    """Every line of a row whose fields are not those of the header: each may have been a record of its own.
+
+    One quotation mark too many makes a row of all lines up to the next one. As one bad record, ``bad_records`` would
+    allow it, however many records are lost.
+    """
+    problem = _wrong_number(header, row, QUOTING)
+    for number, line in enumerate(source.lines, start=source.first):
+        detail = f"in a row from line {source.first:,} to line {source.number:,}, {problem}"
+        yield number, Rejected(f"{path}:{number}", detail, line[:SAMPLE_BYTES])
 
 
 def tsv_records(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     """The records of a TSV file: a line each, whatever quotation marks stand in it.
 
     Raises:
-        TsumugiError: the header is none.
+        TsumugiError: the header is none, or is quoted.
     """
     header, limit = None, line_limit(spec["max_document_bytes"])
     for line in lines(path, limit):
@@ -72,6 +85,8 @@ def tsv_records(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
             continue
         if header is None:
             header = _checked_header(path, line.number, row, spec)
+            if quoted := [name for name in header if len(name) > 1 and name[0] == name[-1] == '"']:
+                raise TsumugiError(f"{path}:{line.number}: the header's field {quoted[0]} is quoted, but {NO_QUOTING}")
         elif isinstance(row, Rejected):
             yield line.number, row
         else:
@@ -89,41 +104,39 @@ class _Source:
     """
 
     def __init__(self, path: str, limit: int) -> None:
-        self._path, self._limit, self._lines = path, limit, lines(path, limit)
+        self._path, self._limit = path, limit
         self.first, self.number, self.lines, self.problem = 1, 0, [], None
 
     def start_record(self) -> None:
         self.first, self.lines, self.problem = self.number + 1, [], None
 
-    def __iter__(self) -> "_Source":
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.number = line.number
-        text = _text_of(self._path, line, self._limit)
-        if isinstance(text, Rejected):
-            if text.reason == OVERSIZED:  # its end, and so the record's, is not known
-                raise TsumugiError(str(text))
-            self.problem = self.problem or text
-            text = line.data.decode("utf-8", "replace")
-        self.lines.append(text + "\n")
-        return self.lines[-1]
+    def __iter__(self) -> Iterator[str]:
+        for line in lines(self._path, self._limit):
+            self.number = line.number
+            text = _text_of(self._path, line, self._limit)
+            if isinstance(text, Rejected):
+                if text.reason == OVERSIZED:  # its end, and so the record's, is not known
+                    raise TsumugiError(str(text))
+                self.problem = self.problem or text
+                text = line.data.decode("utf-8", "replace")
+            text += "\n"
+            self.lines.append(text)
+            yield text
 
 
 def _text_of(path: str, line: Line, limit: int) -> str | Rejected:
     """A line in UTF-8."""
+    if line.length <= limit and b"\0" not in line.data:
+        try:
+            return line.data.decode()
+        except UnicodeDecodeError as error:
+            detail = f"not UTF-8 at byte {error.start} of the line ({error.reason}); {CONVERT}"
+            return Rejected(f"{path}:{line.number}", detail, sample(line.data))
     place = f"{path}:{line.number}"
     if line.length > limit:
         detail = f"a line of {line.length:,} bytes, more than {limit:,}; raise max_document_bytes if it is one document"
         return Rejected(place, detail, sample(line.data), OVERSIZED)
-    if b"\0" in line.data:
-        return zero_byte(place, line.data)
-    try:
-        return line.data.decode()
-    except UnicodeDecodeError as error:
-        detail = f"not UTF-8 at byte {error.start} of the line ({error.reason}); {CONVERT}"
-        return Rejected(place, detail, sample(line.data))
+    return zero_byte(place, line.data)
 
 
 def _checked_header(path: str, number: int, row: Sequence[str] | Rejected, spec: Mapping[str, Any]) -> Sequence[str]:
@@ -134,12 +147,15 @@ def _checked_header(path: str, number: int, row: Sequence[str] | Rejected, spec:
 
 
 def _record(
-    path: str, number: int, header: Sequence[str], row: Sequence[str], advice: str, spanned: str = ""
+    path: str, number: int, header: Sequence[str], row: Sequence[str], advice: str
 ) -> dict[str, str] | Rejected:
     if len(row) != len(header):
-        detail = f"{spanned}the number of fields is not that of the header ({len(row)}, not {len(header)}); {advice}"
-        return Rejected(f"{path}:{number}", detail, str(row)[:200])
+        return Rejected(f"{path}:{number}", _wrong_number(header, row, advice), str(row)[:SAMPLE_BYTES])
     return dict(zip(header, row, strict=True))
+
+
+def _wrong_number(header: Sequence[str], row: Sequence[str], advice: str) -> str:
+    return f"the number of fields is not that of the header ({len(row)}, not {len(header)}); {advice}"
 
 
 def _opening_line(record: Sequence[str]) -> int:
