@@ -177,6 +177,7 @@ CONTAINERS = {
     "lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
     "7z": lambda content: b"7z\xbc\xaf\x27\x1c" + content,
     "rar": lambda content: b"Rar!\x1a\x07\x01" + content,
+    "warc": lambda content: b"WARC/1.0\r\nWARC-Type: response\r\n\r\n" + content,
     "ar": lambda content: b"!<arch>\na.txt/          0           0     0     644     9         `\n" + content,
     "cpio": lambda content: b"070701" + b"0" * 104 + b"a.txt\0" + content,
     "pdf": lambda content: b"%PDF-1.4\n" + content,
@@ -190,6 +191,9 @@ CONTAINERS = {
 }
 
 
+DOCUMENTS = {"pdf", "rtf", "sqlite", "pickle", "pickle in ASCII", "parquet", "arrow"}  # where there are no files in it
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv", "tsv", "text", "cc100", "instructions", "wikipedia"])
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_container_is_no_text(tmp_path, form, container):
@@ -199,7 +203,8 @@ def test_a_container_is_no_text(tmp_path, form, container):
         if content is packed and container in ("gzip", "bzip2", "xz"):
             continue
         message = refused(tmp_path, form, content, bad_records=0.9)
-        assert "a.raw" in message and ("unpack it" in message or "begins with" in message or "zero bytes" in message)
+        advice = "the text in it" if container in DOCUMENTS else "unpack it"
+        assert "a.raw" in message and (advice in message or "begins with" in message or "zero bytes" in message)
 
 
 @pytest.mark.parametrize(
@@ -264,6 +269,16 @@ def test_lines_may_end_with_a_carriage_return_alone(tmp_path, form, pack):
     expected = make_shards(tmp_path, form, content)[0] if form in ("jsonl", "text", "cc100") else None
     texts, _ = make_shards(tmp_path, form, pack(content.replace(b"\n", b"\r")))
     assert texts == expected if expected else "一行だけの本文です。" in texts
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("body", ["本文", "本文\r次\n", "本文\n次\r", "\r本文\n"])
+def test_the_title_of_a_plain_text_ends_at_a_line_end_of_any_kind(tmp_path, end, body):
+    path = tmp_path / "a.raw"
+    path.write_bytes(f"題{end}{body}".encode())
+    spec = {"format": "text", "columns": COLUMNS, "max_document_bytes": 2**20}
+    (document,) = READERS["local_files"].read([RawFile(str(path), "x", None, "x")], spec)
+    assert document.title == "題" and document.text.split() == body.split()
 
 
 def test_a_carriage_return_among_line_feeds_stays(tmp_path):

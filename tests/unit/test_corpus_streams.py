@@ -38,6 +38,13 @@ def test_every_compression_is_told_by_how_the_file_begins(tmp_path, name):
     assert read(path) == TEXT, "several streams in one file, as parallel compressors write them"
 
 
+def test_a_skippable_frame_may_stand_before_and_between_those_of_zstd(tmp_path):
+    skippable = b"\x50\x2a\x4d\x18\4\0\0\0size"
+    path = tmp_path / "raw"
+    path.write_bytes(skippable + zstd(TEXT[:1000]) + skippable + zstd(TEXT[1000:]))
+    assert read(path) == TEXT
+
+
 @pytest.mark.parametrize("name", [name for name in COMPRESS if name != "plain"])
 def test_a_file_that_was_cut_off_is_named_with_the_byte(tmp_path, name):
     path = tmp_path / "raw"

@@ -10,6 +10,7 @@ import tarfile
 
 LOOKED_AT = 4096  # bytes of a file
 _UNPACK = "unpack it, and give the files in it"
+_EXTRACT = "give the text in it as a file of the corpus' format"
 _CONVERT = "convert it, for example with iconv -f {} -t UTF-8"
 _BYTE_ORDER_MARKS = {  # UTF-32 first: its little-endian mark begins with that of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
@@ -24,7 +25,7 @@ _WITHOUT_MARK = {
     re.compile(rb"(?:[\x01-\x7f]\0){2}"): "UTF-16LE",
     re.compile(rb"(?:\0[\x01-\x7f]){2}"): "UTF-16BE",
 }
-_KINDS = {
+_PACKED = {  # compressed files and archives
     rb"\x1f\x8b": "gzip data",
     rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)": "bzip2 data",
     rb"\xfd7zXZ\0": "xz data",
@@ -39,9 +40,12 @@ _KINDS = {
     rb"MSCF\0": "a cab archive",
     rb"!<(?:arch|thin)>\n": "an ar archive (as .deb and .a are)",
     rb"07070[127][0-9A-Fa-f]{70}|\xc7\x71|\x71\xc7": "a cpio archive",
+    rb"WARC/\d\.\d+\r?\n": "a WARC archive of web pages",
+}
+_OTHERS = {
     rb"%PDF-\d": "a PDF",
     rb"%!PS": "PostScript",
-    rb"\{\\rtf": "a text in RTF",
+    rb"\{\\rtf": "RTF",
     rb"\xd0\xcf\x11\xe0": "an office document",
     rb"SQLite format 3\0": "an SQLite database",
     rb"PAR1\x15": "a Parquet file",
@@ -61,9 +65,10 @@ def why_no_text(head: bytes) -> str | None:
     for mark, name in _BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
             return f"is {name}, not UTF-8; {_CONVERT.format(name)}"
-    for pattern, name in _KINDS.items():
-        if re.match(pattern, head, re.DOTALL):
-            return f"is {name}, not text; {_UNPACK}"
+    for kinds, advice in ((_PACKED, _UNPACK), (_OTHERS, _EXTRACT)):
+        for pattern, name in kinds.items():
+            if re.match(pattern, head, re.DOTALL):
+                return f"is {name}, not text; {advice}"
     if _is_tar(head):
         return f"is a tar archive, not text; {_UNPACK}"
     for pattern, name in _WITHOUT_MARK.items():

@@ -26,7 +26,8 @@ from tsumugi.errors import TsumugiError
 UNPACK: dict[re.Pattern[bytes], Callable[[BinaryIO], Any]] = {
     re.compile(rb"\x1f\x8b"): lambda file: GzipFile(fileobj=file),
     re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"): lambda file: PackedStreams(file, BZ2Decompressor),
-    re.compile(rb"\x28\xb5\x2f\xfd"): lambda file: pa.CompressedInputStream(file, "zstd"),
+    # or a skippable frame in front, as pzstd writes one
+    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): lambda file: pa.CompressedInputStream(file, "zstd"),
     re.compile(rb"\xfd7zXZ\0"): lambda file: PackedStreams(file, new_xz_decoder, padding=4),
 }
 MAGIC_BYTES = 10  # the longest of them

@@ -1,6 +1,7 @@
 """One's own files: JSON lines, CSV, TSV, Parquet, or plain text (a file a document, its first line the title)."""
 
 import codecs
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tsumugi.corpus.tables import outside_metadata, read_batches
 
 Columns = Mapping[str, str | None]
 LARGEST_CHARACTER = 4  # bytes
+LINE_END = re.compile(rb"\r\n?|\n")  # a text may mix them; cleaning makes all of them one
 ADVICE = "replace the file, or correct files, format and columns"
 
 
@@ -90,7 +92,8 @@ def _text(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
     if b"\0" in title + text:
         yield 1, zero_byte(path, title + text)
         return
-    head, _, body = decoded.partition("\n") if titled else ("", "", decoded)
+    head = title.decode()
+    body = decoded[len(head) :]
     # Of a text that was cut no blank line is taken off: it would look like one that just fits.
     fields = {"text": body if is_cut else body.strip("\n"), "title": head.strip(), "category": Path(path).parent.name}
     yield 1, {columns[part]: value for part, value in fields.items() if columns.get(part)}
@@ -102,10 +105,10 @@ def _title_and_text(path: str, limit: int, *, titled: bool) -> tuple[bytes, byte
     with open_text(path) as stream:
         while len(data) - start <= limit and (block := stream.read()):
             data += block
-            start = data.find(b"\n") + 1 if titled else 0
+            start = end.end() if titled and (end := LINE_END.search(data)) else 0
     is_cut = len(data) - start > limit
-    if titled and is_cut and not start:
-        return data[:limit], b"", True
+    if titled and not start:
+        return data[:limit], b"", is_cut
     return data[:start], data[start : start + limit], is_cut
 
 
