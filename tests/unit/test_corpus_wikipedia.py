@@ -71,6 +71,7 @@ def test_an_xml_dump_of_wikipedia(tmp_path):
         ("C の __FILE__ と Python の __init__、__index__", "C の __FILE__ と Python の __init__、__index__"),
         ("<nowiki>__NOTOC__<br /></nowiki>", "__NOTOC__<br />"),
         ("東京<br />大阪<br>京都<BR/>奈良<br clear=all>神戸</br>津", "東京\n大阪\n京都\n奈良\n神戸\n津"),
+        ("一<br/ >二<br / >三__EXPECTED_UNCONNECTED_PAGE__", "一\n二\n三"),
         ("一<hr />二\n----\n三", "一\n二\n三"),
         ("<p>一</p><p>二</p><div>三</div>四<p>五", "一\n二\n三\n四\n五"),
         ("* 一<br />二\n* '''三<br/>四'''", "一\n二\n三\n四"),

@@ -22,13 +22,13 @@ BLOCKS = {
 # for its methods (__index__), but those in small letters; others of the same form are the C preprocessor's (__FILE__).
 _SWITCHES = re.compile(
     r"(?:__|＿＿)(?:(?i:NOTOC|FORCETOC|TOC|NOGALLERY|NOEDITSECTION|NOHEADER|NOTITLECONVERT|NOTC|NOCONTENTCONVERT|NOCC)|"
-    "NEWSECTIONLINK|NONEWSECTIONLINK|HIDDENCAT|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|INDEX|NOINDEX|STATICREDIRECT|"
-    "NOGLOBAL|DISAMBIG|ARCHIVEDTALK|NOTALK|目次非表示|目次強制|目次|ギャラリー非表示|節編集非表示|"
+    "NEWSECTIONLINK|NONEWSECTIONLINK|HIDDENCAT|EXPECTUNUSEDCATEGORY|EXPECTUNUSEDTEMPLATE|EXPECTED_UNCONNECTED_PAGE|"
+    "INDEX|NOINDEX|STATICREDIRECT|NOGLOBAL|DISAMBIG|ARCHIVEDTALK|NOTALK|目次非表示|目次強制|目次|ギャラリー非表示|節編集非表示|"
     "セクション編集非表示|見出し非表示|新しい節リンク|新しい節リンク非表示|新セクションリンク|"
     "新セクションリンク非表示|隠しカテゴリ|インデックス|インデックス拒否|二重転送解消無効|曖昧さ回避)(?:__|＿＿)"
 )
 # What no parser makes an element of: a tag that nothing closes.
-_SINGLE_TAG = re.compile(rf"</?(?:{'|'.join((*BREAKS, *BLOCKS))})(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_SINGLE_TAG = re.compile(rf"</?(?:{'|'.join((*BREAKS, *BLOCKS))})(?:[\s/][^<>]*)?>", re.IGNORECASE)
 _BLANK_LINES = re.compile(r"\n\s*\n+")
 _HEADING = re.compile(r"^ ?(.*?) ?$", re.MULTILINE)
 
