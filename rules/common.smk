@@ -394,7 +394,7 @@ def raw_files(corpus):
     section = experiment.corpora[corpus]
     key, patterns = "files", getattr(section, "files", ())
     if section.reader == "hf_dataset" and section.folder:
-        folder = escape(str(Path(section.folder).expanduser()))  # as the reader writes its files' paths
+        folder = escape(str(Path(section.folder)))  # as the reader writes its files' paths
         key, patterns = "folder", [f"{folder}/**/*.arrow", f"{folder}/**/state.json"]
     files = set()
     for pattern in patterns:

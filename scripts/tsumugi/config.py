@@ -11,7 +11,19 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 
 from tsumugi.cluster.needs import Needs
 from tsumugi.config_corpora import Corpus
-from tsumugi.section import NUMBER, WHOLE, Flag, Name, PositiveFloat, PositiveInt, Section, Seed, Share, scalars_in
+from tsumugi.section import (
+    NUMBER,
+    WHOLE,
+    Flag,
+    LocalPath,
+    Name,
+    PositiveFloat,
+    PositiveInt,
+    Section,
+    Seed,
+    Share,
+    scalars_in,
+)
 
 Weights = Annotated[dict[Name, PositiveFloat], Field(min_length=1)]
 
@@ -298,8 +310,8 @@ class Run(Section):
 
     architecture: Name | None = None
     tokenizer: Name | None = None
-    init_from: str | None = Field(
-        None, description='a run, a local directory ("./dir", "/dir") or a hub name ("hub:org/name")'
+    init_from: LocalPath | None = Field(
+        None, description='a run, a local directory ("./dir", "/dir", "~/dir") or a hub name ("hub:org/name")'
     )
     objective: Objective
     corpora: Weights | None = None
@@ -361,12 +373,12 @@ class Compute(Section):
     )
     gradient_checkpointing: Flag = Field(False, description="compute activations a second time: less memory")
     offload: Literal["none", "cpu"] = Field("none", description="keep the optimizer in the memory of the CPU")
-    inventory: str | None = Field(None, description="YAML file that says what kinds of machines there are")
+    inventory: LocalPath | None = Field(None, description="YAML file that says what kinds of machines there are")
     needs: dict[Name, Needs] = Field(default={}, description="run -> what its jobs need of a cluster's machines")
     stage_to_scratch: Flag = Field(
         False, description="copy token files to the machine's own disk (scratch in the inventory) before training"
     )
-    calibration: str = Field("calibration", description="folder of what was measured of each kind of device")
+    calibration: LocalPath = Field("calibration", description="folder of what was measured of each kind of device")
     checkpoint_seconds: PositiveInt = Field(60, description="seconds of training between checkpoints")
 
     @model_validator(mode="after")

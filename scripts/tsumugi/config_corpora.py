@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.filter_words import LINE_BREAK, is_blank
 from tsumugi.corpus.language import KNOWN
-from tsumugi.section import NUMBER, WHOLE, Flag, PositiveInt, Section, Seed, Share, text_like
+from tsumugi.section import NUMBER, WHOLE, Flag, LocalPath, PositiveInt, Section, Seed, Share, text_like
 
 
 def _not_blank(word: str) -> str:
@@ -280,7 +280,7 @@ class HfDataset(CorpusBase):
     """A dataset of Hugging Face: saved here with ``save_to_disk``, or on the hub, of which the Parquet is fetched."""
 
     reader: Literal["hf_dataset"]
-    folder: str | None = Field(None, description="of a saved dataset; give this or name")
+    folder: LocalPath | None = Field(None, description="of a saved dataset; give this or name")
     name: DatasetName | None = Field(None, description="on the hub, as in org/dataset")
     config: str | None = Field(None, description="of the dataset name: its subset; default, or the only one")
     revision: str | None = Field(

@@ -1,5 +1,6 @@
 """What every model of a YAML file stands on: the strict base class, and names and numbers that are checked."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ def text_like(pattern: str, wanted: str) -> Any:
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
 Name = text_like(NAME, "a name of letters, digits, '-' and '_' that begins with a letter or digit")
+
+
+LocalPath = Annotated[str, AfterValidator(os.path.expanduser)]  # "~" is the home folder, as in a shell
 
 
 def number(value: Any) -> Any:

@@ -260,6 +260,17 @@ def test_a_method_of_peft_keeps_its_settings(raw):
     assert spec["adapter"] == {"lora": None, "merge": False} | adapter
 
 
+def test_a_tilde_in_a_path_is_the_home_folder(raw, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    raw["compute"] = {"inventory": "~/nodes.yaml", "calibration": "~/measured"}
+    raw["runs"]["t5-title"]["init_from"] = "~/my-model"
+    raw["corpora"]["saved"] = {"reader": "hf_dataset", "folder": "~/saved"}
+    config = Config.model_validate(raw)
+    assert (config.compute.inventory, config.compute.calibration) == ("/home/me/nodes.yaml", "/home/me/measured")
+    assert config.runs["t5-title"].init_from == "/home/me/my-model"
+    assert config.corpora["saved"].folder == "/home/me/saved"
+
+
 def test_specs_hold_what_decides_and_nothing_of_compute(raw):
     config = load_config(raw)
     other = copy.deepcopy(raw)

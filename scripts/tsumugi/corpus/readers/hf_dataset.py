@@ -36,7 +36,7 @@ def read_hf_dataset(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterat
 
 def _find_saved(spec: Mapping[str, Any], corpus: str) -> list[RawFile]:
     """The Arrow files of a saved dataset, or of one split of a saved ``DatasetDict``, and the state that names them."""
-    key, path = f"corpora.{corpus}", Path(spec["folder"]).expanduser()
+    key, path = f"corpora.{corpus}", Path(spec["folder"])
     splits = read_json(path / "dataset_dict.json").get("splits")
     if splits is not None:
         if spec["part"] not in splits:
