@@ -73,7 +73,10 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
+            parts = read_json(folder / index).get("weight_map", {})
+            if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
+                raise TsumugiError(f"{folder / index}: its weight_map gives no file for each weight; take a fresh copy")
+            names = sorted(set(parts.values()))
             missing = [name for name in names if not (folder / name).is_file()]
             if missing or not names:
                 raise TsumugiError(f"{folder / index}: names {missing[0] if names else 'no files'}, which is not there")
