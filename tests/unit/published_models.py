@@ -12,6 +12,8 @@ import torch
 from tokenization_corpus import sentences
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
     BertConfig,
     BertForPreTraining,
     DebertaV2Config,
@@ -27,6 +29,8 @@ from transformers import (
     RwkvForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
 )
 
 LINES = [line for text in sentences(400) for line in text.split("\n") if line]
@@ -52,6 +56,19 @@ def rinna_spiece() -> bytes:
     """The layout of rinna's GPT-2: unknown 0, beginning 1, end 2, and the others as symbols."""
     symbols = "[PAD],[CLS],[SEP],[MASK]"
     return sentencepiece_model(vocab_size=260, user_defined_symbols=symbols, character_coverage=0.99)
+
+
+def plain_spiece() -> bytes:
+    """SentencePiece's own layout, which XLM-R and mBART read with fairseq's ids: unknown 0, beginning 1, end 2."""
+    return sentencepiece_model(vocab_size=260, character_coverage=0.99)
+
+
+def albert_spiece() -> bytes:
+    """ALBERT's: padding 0, unknown 1, and its special tokens as control symbols."""
+    symbols = "[CLS],[SEP],[MASK]"
+    return sentencepiece_model(
+        vocab_size=260, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=symbols, character_coverage=0.99
+    )
 
 
 def llama_spiece() -> bytes:
@@ -217,6 +234,26 @@ def izumi_deberta(folder: Path, form: str = "bin") -> None:
     write_weights(folder, DebertaV2ForMaskedLM(DebertaV2Config(**ours)), form)
 
 
+def xlm_roberta(folder: Path, form: str = "bin") -> None:
+    """FacebookAI/xlm-roberta-base: sentencepiece.bpe.model, whose ids are moved by one, and a mask behind the last."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {"vocab_size": 262, "max_position_embeddings": 66, "type_vocab_size": 1, "pad_token_id": 1}
+    config = {"model_type": "xlm-roberta", "bos_token_id": 0, "eos_token_id": 2, **sizes}
+    _write(folder, config, {"model_max_length": 64}, **{"sentencepiece.bpe.model": plain_spiece()})
+    write_weights(folder, XLMRobertaForMaskedLM(XLMRobertaConfig(**sizes, bos_token_id=0, eos_token_id=2)), form)
+
+
+def albert(folder: Path, form: str = "bin") -> None:
+    """The layout of Japanese ALBERTs (and of nlp-waseda's RoBERTa): spiece.model, accents kept."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {"embedding_size": 16, "vocab_size": 260, "max_position_embeddings": 64, "type_vocab_size": 2}
+    settings = {"do_lower_case": False, "keep_accents": True, "tokenizer_class": "AlbertTokenizer"}
+    _write(folder, {"model_type": "albert", **sizes}, settings, **{"spiece.model": albert_spiece()})
+    write_weights(folder, AlbertForMaskedLM(AlbertConfig(**sizes, bos_token_id=2, eos_token_id=3)), form)
+
+
 def byte_level_tokenizer(specials: list[str]) -> Tokenizer:
     """GPT-2's kind: byte-level BPE."""
     backend = Tokenizer(models.BPE())
@@ -282,6 +319,8 @@ LAYOUTS: dict[str, Callable[..., None]] = {
         old_tohoku_bert,
         google_bert,
         izumi_deberta,
+        xlm_roberta,
+        albert,
         eleuther_neox,
         rwkv_pile,
         gpt2,

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from published_models import (
     LAYOUTS,
     LINES,
     llama_spiece,
+    plain_spiece,
     sonoisa_t5,
     t5_spiece,
     tohoku_bert,
@@ -22,7 +24,13 @@ from published_models import (
 from sentencepiece import sentencepiece_model_pb2
 from tokenization_corpus import documents, write_corpus
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 from tsumugi.config import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation.ngrams import NgramModel
@@ -36,6 +44,7 @@ from tsumugi.tokenization.prompts import encode_text, model_input
 from tsumugi.tokenization.tokens import encode_shard
 
 SEQ2SEQ, ENCODERS = {"sonoisa_t5"}, {"tohoku_bert", "old_tohoku_bert", "google_bert", "izumi_deberta"}
+ENCODERS |= {"xlm_roberta", "albert"}
 
 
 @pytest.fixture
@@ -150,6 +159,14 @@ def test_a_model_that_is_not_whole_is_refused(taken, spoil, message):
         load_pretrained(str(folder))
 
 
+@pytest.mark.parametrize("weight_map", [[], {"transformer.wte.weight": 3}])
+def test_an_index_of_weights_that_names_no_files_is_refused(taken, weight_map):
+    folder = taken("llama")
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(TsumugiError, match=r"pytorch_model\.bin\.index\.json: its weight_map gives no file"):
+        check_files(folder)
+
+
 def test_a_missing_part_of_the_weights_is_named(taken):
     folder = taken("llama")
     (folder / "pytorch_model-00002-of-00002.bin").unlink()
@@ -239,6 +256,8 @@ FILES = {
     "tohoku_bert": "vocab.txt",
     "google_bert": "vocab.txt",
     "izumi_deberta": "spm.model",
+    "xlm_roberta": "sentencepiece.bpe.model",
+    "albert": "spiece.model",
     "eleuther_neox": "tokenizer.json",
     "gpt2": "vocab.json",
 }
@@ -347,6 +366,127 @@ def test_a_sentencepiece_model_is_read_whatever_class_is_named(tmp_path, class_n
     tokenizer = load_tokenizer(str(tmp_path))
     for text in [*LINES[:20], "ＡＢＣ ｶﾞ  </s>𠮷"]:
         assert encode_text(tokenizer, text) == processor.encode(text)
+
+
+def _with_pieces(model, *pieces):
+    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    for piece in pieces:
+        proto.pieces.add(piece=piece, score=0.0, type=sentencepiece_model_pb2.ModelProto.SentencePiece.USER_DEFINED)
+    return proto.SerializeToString()
+
+
+def test_the_sentinels_of_mt5_are_no_text(tmp_path):
+    """They stand in its model, with a space in front."""
+    sentinels = [f"\u2581<extra_id_{i}>" for i in reversed(range(100))]
+    (tmp_path / "spiece.model").write_bytes(_with_pieces(t5_spiece(), *sentinels))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mt5", "vocab_size": 372}))
+    _assert_sentinels_hidden(load_tokenizer(str(tmp_path)))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=t5_spiece())
+    pieces = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(len(processor))]
+    backend = Tokenizer(models.Unigram([*pieces, *((piece, 0.0) for piece in sentinels)], unk_id=2))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
+    ).save_pretrained(tmp_path / "json")
+    _assert_sentinels_hidden(load_tokenizer(str(tmp_path / "json")))
+
+
+def _assert_sentinels_hidden(tokenizer):
+    assert tokenizer.convert_tokens_to_ids("\u2581<extra_id_0>") == len(tokenizer) - 1 == 359
+    ids = encode_text(tokenizer, "猫 <extra_id_0>\u2581<extra_id_99>")
+    assert max(ids) < 260
+
+
+@pytest.mark.parametrize(
+    ("kind", "class_name", "languages"),
+    [
+        ("xlm-roberta", None, []),
+        ("mbart", "MBartTokenizer", ["ar_AR", "ja_XX"]),
+        ("mbart", "MBart50Tokenizer", ["ja_XX"]),
+    ],
+)
+def test_fairseq_moves_the_ids_of_sentencepiece_by_one(tmp_path, kind, class_name, languages):
+    """Transformers' conversions leave normalization out, or do it otherwise where dakuten stand alone."""
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(plain_spiece())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": 320}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": class_name}))
+    tokenizer = load_tokenizer(str(tmp_path))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=plain_spiece())
+    for text in [*LINES[:20], "ｶﾞﾗｽ ﾊﾟﾌﾟ ＡＢＣ①… ㌔\n", "𠮷"]:
+        assert encode_text(tokenizer, text) == [id_ + 1 if id_ else 3 for id_ in processor.encode(text)]
+    assert tokenizer.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    assert tokenizer.mask_token_id == len(tokenizer) - 1 and tokenizer.unk_token_id == 3
+    special = {tokenizer.convert_tokens_to_ids(token) for token in (*languages, "<mask>", "<s>")}
+    assert special.isdisjoint(encode_text(tokenizer, f"{''.join(languages)}<mask><s></s><pad>"))
+    tokenizer.save_pretrained(tmp_path / "again")
+    plain = AutoTokenizer.from_pretrained(tmp_path / "again")
+    assert plain.get_vocab() == {**tokenizer.get_vocab(), **plain.added_tokens_encoder}
+    assert plain.encode("今日は良い天気です。", add_special_tokens=False) == encode_text(
+        tokenizer, "今日は良い天気です。"
+    )
+
+
+def test_albert_prepares_a_text_as_its_settings_say(taken):
+    folder = taken("albert")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spiece.model"))
+    text = "  ｶﾞﾗｽの「Café」\n  青い"
+    assert encode_text(load_tokenizer(str(folder)), text) == processor.encode(text)
+    (folder / "tokenizer_config.json").write_text("{}")  # the class's own: accents (dakuten too) and case are taken off
+    assert encode_text(load_tokenizer(str(folder)), text) == processor.encode("カラスの「cafe」 青い")
+
+
+def _bpe_of(model, more=()):
+    """tokenizer.json as it is converted from LLaMA's model, with further pieces."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    vocabulary = {processor.id_to_piece(id_): id_ for id_ in range(len(processor))}
+    vocabulary |= {piece: len(processor) + place for place, piece in enumerate(more)}
+    merges = [(piece[:1], piece[1:]) for piece in more]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return backend
+
+
+def test_pieces_that_tokenizer_json_alone_has_are_used(taken):
+    """ELYZA's enlarged vocabularies lie beside LLaMA's own model."""
+    folder = taken("llama")
+    _edit(folder / "config.json", vocab_size=601)
+    backend = _bpe_of(llama_spiece(), ["青い"])
+    backend.save(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(str(folder))
+    assert encode_text(tokenizer, "猫が青い") == backend.encode("猫が青い", add_special_tokens=False).ids
+    assert 600 in encode_text(tokenizer, "猫が青い") and tokenizer.eos_token == "</s>"
+
+
+@pytest.mark.parametrize(("layout", "spoil"), [("llama", "bytes"), ("sonoisa_t5", "swapped")])
+def test_tokenizer_json_with_other_ids_than_the_model_is_refused(taken, layout, spoil):
+    folder = taken(layout)
+    if spoil == "bytes":
+        words = {"<|endoftext|>": 0, "a": 1, "天": 2}
+        Tokenizer(models.WordLevel(words, unk_token="<|endoftext|>")).save(str(folder / "tokenizer.json"))
+    else:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=t5_spiece())
+        pieces = [(processor.id_to_piece(i), processor.get_score(i)) for i in range(len(processor))]
+        pieces[50], pieces[60] = pieces[60], pieces[50]
+        Tokenizer(models.Unigram(pieces, unk_id=2)).save(str(folder / "tokenizer.json"))
+    with pytest.raises(TsumugiError, match=r"tokenizer\.json (gives|lacks) .* belong to different tokenizers"):
+        load_tokenizer(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("special_tokens_map.json", "[]", "is no JSON object"),
+        ("added_tokens.json", "[1]", "is no JSON object"),
+        ("added_tokens.json", '{"<x>": "360"}', "the id of '<x>' is '360'"),
+        ("spiece.model", "version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+    ],
+)
+def test_a_damaged_file_of_a_tokenizer_is_named(taken, file, content, message):
+    folder = taken("sonoisa_t5")
+    (folder / file).write_text(content)
+    with pytest.raises(TsumugiError, match=f"{re.escape(file)}.*{message}"):
+        load_tokenizer(str(folder))
 
 
 def test_bytes_need_no_vocabulary(tmp_path):

@@ -19,6 +19,7 @@ _CONFIG = "tokenizer_config.json"
 _GENERIC = (None, "PreTrainedTokenizer", "PythonBackend", "TokenizersBackend", "PreTrainedTokenizerFast")
 _LIKE_LLAMA = ("CodeLlamaTokenizer",)  # Transformers' conversion loses a space in front of an indented text
 _OF_MODEL = {"spiece.model": "T5Tokenizer", "tokenizer.model": "LlamaTokenizer", "spm.model": "DebertaV2Tokenizer"}
+_OF_MODEL |= {"sentencepiece.bpe.model": "XLMRobertaTokenizer"}
 _FEW = 0.9  # of the model's ids: padded ones, which no token has, are never so many
 
 
@@ -96,7 +97,9 @@ def _check_vocabulary(folder: Path, class_name: str | None) -> None:
         TsumugiError: the class's files are not there.
     """
     if (folder / TOKENIZER_JSON).is_file():
-        return refuse_pointer(folder / TOKENIZER_JSON)
+        refuse_pointer(folder / TOKENIZER_JSON)
+        read_json(folder / TOKENIZER_JSON)  # names the file where it is damaged
+        return
     wanted = _vocabulary_files(folder, class_name)
     if not wanted and class_name in WITHOUT_VOCABULARY:
         return

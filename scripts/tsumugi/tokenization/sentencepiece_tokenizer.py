@@ -6,6 +6,7 @@ the folder are kept as they are published, and written again unchanged, so that 
 """
 
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from sentencepiece import sentencepiece_model_pb2
 from transformers import PreTrainedTokenizer
 
 from tsumugi.errors import TsumugiError
+from tsumugi.outside_model import refuse_pointer
 
-MODEL_NAMES = ("spiece.model", "tokenizer.model", "spm.model")
+MODEL_NAMES = ("spiece.model", "tokenizer.model", "spm.model", "sentencepiece.bpe.model")
 CONFIG = "tokenizer_config.json"
 _FILES = (*MODEL_NAMES, CONFIG, "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "chat_template.jinja")
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
+_OF_FAIRSEQ = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>"}
+_OF_FAIRSEQ |= {"mask_token": "<mask>"}
 DEFAULTS: dict[str, dict[str, str]] = {  # of Transformers' classes, where the files say nothing
     "T5Tokenizer": {"eos_token": "</s>", "pad_token": "<pad>"},
     "LlamaTokenizer": {"bos_token": "<s>", "eos_token": "</s>"},
@@ -32,8 +36,21 @@ DEFAULTS: dict[str, dict[str, str]] = {  # of Transformers' classes, where the f
         "cls_token": "[CLS]",
         "mask_token": "[MASK]",
     },
+    "AlbertTokenizer": {
+        "bos_token": "[CLS]",
+        "eos_token": "[SEP]",
+        "sep_token": "[SEP]",
+        "pad_token": "<pad>",
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+    },
+    "XLMRobertaTokenizer": _OF_FAIRSEQ,
+    "MBartTokenizer": _OF_FAIRSEQ,
+    "MBart50Tokenizer": _OF_FAIRSEQ,
 }
-_PATTERNS = {"T5Tokenizer": "eos", "LlamaTokenizer": "bos", "DebertaV2Tokenizer": "cls_sep"}
+_FAIRSEQ = ("XLMRobertaTokenizer", "MBartTokenizer", "MBart50Tokenizer")
+_PATTERNS = {"T5Tokenizer": "eos", "LlamaTokenizer": "bos", "MBartTokenizer": "eos", "MBart50Tokenizer": "eos"}
+_SENTINEL = ("<extra_id_", "\u2581<extra_id_")  # T5's, and mT5's, which stand in its model
 _EXTRA_IDS = 100
 _Proto = sentencepiece_model_pb2.ModelProto
 _CONTROL, _UNKNOWN = _Proto.SentencePiece.CONTROL, _Proto.SentencePiece.UNKNOWN
@@ -73,6 +90,9 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         self._class_name = class_name
         model_name = next(name for name in MODEL_NAMES if name in files)
         proto = _read_model(files[model_name], model_name)
+        if class_name in _FAIRSEQ:
+            _order_as_fairseq(proto, class_name, rows)
+        _refuse_other_ids(proto, files, model_name)
         if self._config.get("add_prefix_space") is False:
             proto.normalizer_spec.add_dummy_prefix = False
         said = _json(files, "special_tokens_map.json") | self._config
@@ -88,12 +108,14 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         _hide(proto, {*roles.values(), *special})
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
         self._ids = ids
-        self._lower = bool(self._config.get("do_lower_case"))
+        is_albert = class_name == "AlbertTokenizer"
+        self._lower = bool(self._config.get("do_lower_case", is_albert))
+        self._is_albert, self._keeps_accents = is_albert, bool(self._config.get("keep_accents", not is_albert))
         super().__init__(
             **roles,
             extra_special_tokens=special,
             split_special_tokens=True,
-            special_tokens_pattern=_PATTERNS[class_name],
+            special_tokens_pattern=_PATTERNS.get(class_name, "cls_sep"),
             clean_up_tokenization_spaces=False,
             padding_side="left" if class_name == "LlamaTokenizer" else "right",
             model_max_length=self._config.get("model_max_length"),
@@ -116,6 +138,11 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
                 )
             if id_ >= size:
                 added[id_] = (token, special)
+            elif proto.pieces[id_].type == _UNKNOWN and proto.pieces[id_].piece != token:
+                raise TsumugiError(
+                    f"{file} gives {token!r} the id {id_}, which is {model_name}'s unknown token: they belong to "
+                    "different tokenizers; take all files from one"
+                )
             elif proto.pieces[id_].piece != token:  # a placeholder that was given a meaning
                 proto.pieces[id_].piece, proto.pieces[id_].type = token, _CONTROL if special else _USER_DEFINED
         known = {*(piece.piece for piece in proto.pieces), *(token for token, _ in added.values())}
@@ -128,7 +155,7 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         for id_ in range(size, max([size - 1, *added]) + 1):
             token, special = added.get(id_, (f"\U0010ffff{id_}", True))  # an id that no token has
             proto.pieces.add(piece=token, score=0.0, type=_CONTROL if special else _USER_DEFINED)
-        return [token for token in {**ids, **dict.fromkeys(known)} if token.startswith("<extra_id_")]
+        return [token for token in {**ids, **dict.fromkeys(known)} if token.startswith(_SENTINEL)]
 
     def _sentinels(self, size: int, known: set[str], rows: int | None) -> list[str]:
         """T5's, the last one first, as the class adds them behind the pieces; none where the model has no such rows."""
@@ -137,7 +164,9 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         wanted = self._config.get("extra_ids")
         number = _EXTRA_IDS if wanted is None else int(wanted)
         names = [f"<extra_id_{i}>" for i in reversed(range(number))]
-        if wanted is None and (known & set(names) or (rows is not None and size + number > rows)):
+        if wanted is None and (
+            any(token.startswith(_SENTINEL) for token in known) or (rows is not None and size + number > rows)
+        ):
             return []
         return names
 
@@ -145,8 +174,16 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text and nothing else: what SentencePiece gives."""
-        texts = [text.lower() for text in texts] if self._lower else list(texts)
-        return self._processor.encode(texts, num_threads=1)
+        return self._processor.encode([self._prepared(text) for text in texts], num_threads=1)
+
+    def _prepared(self, text: str) -> str:
+        """What the class does to a text before SentencePiece reads it."""
+        if self._is_albert:
+            text = " ".join(text.split()).replace("``", '"').replace("''", '"')
+        if not self._keeps_accents:
+            decomposed = unicodedata.normalize("NFKD", text)
+            text = "".join(character for character in decomposed if not unicodedata.combining(character))
+        return text.lower() if self._lower else text
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
         (ids,) = self.encode_batch([text])
@@ -195,6 +232,16 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         """The pieces and their ids."""
         return {self._processor.id_to_piece(id_): id_ for id_ in range(self.vocab_size)}
 
+    def ordinary_pieces(self) -> list[str]:
+        """The pieces of text that the model was trained to find, bytes and symbols left out."""
+        processor, special = self._processor, set(self.all_special_ids)
+        return [
+            processor.id_to_piece(id_)
+            for id_ in range(self.vocab_size)
+            if id_ not in special
+            and not (processor.is_control(id_) or processor.is_byte(id_) or processor.is_unused(id_))
+        ]
+
     def _update_total_vocab_size(self) -> None:
         self.total_vocab_size = self.vocab_size
 
@@ -216,7 +263,11 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
 
 
 def open_sentencepiece(folder: Path, class_name: str, rows: int | None) -> SentencePieceTokenizer | None:
-    """The folder's tokenizer, where it has a SentencePiece model; None where it has none (or tiktoken's format).
+    """The folder's tokenizer, where it has a SentencePiece model.
+
+    Returns:
+        None where it has none (or tiktoken's format), and where pieces were added to tokenizer.json alone (ELYZA's and
+        other enlarged vocabularies): then that file decides.
 
     Raises:
         TsumugiError: see the class.
@@ -225,7 +276,19 @@ def open_sentencepiece(folder: Path, class_name: str, rows: int | None) -> Sente
     model_name = next((name for name in MODEL_NAMES if name in files), None)
     if model_name is None or (model_name == "tokenizer.model" and _is_tiktoken(files[model_name])):
         return None
-    return SentencePieceTokenizer(files, class_name, rows)
+    refuse_pointer(folder / model_name)
+    tokenizer = SentencePieceTokenizer(files, class_name, rows)
+    added = {token["content"] for token in _json(files, "tokenizer.json").get("added_tokens", ())}
+    in_json = {piece for piece, _ in _json_vocabulary(files)}
+    if not in_json - tokenizer.get_vocab().keys() - added:
+        return tokenizer
+    lacking = [piece for piece in tokenizer.ordinary_pieces() if piece not in in_json]
+    if lacking:
+        raise TsumugiError(
+            f"tokenizer.json lacks {lacking[0]!r} and {len(lacking) - 1} more of the pieces in {model_name}, and has "
+            "others: they belong to different tokenizers; take all files from one"
+        )
+    return None
 
 
 def _is_tiktoken(content: bytes) -> bool:
@@ -245,15 +308,69 @@ def _read_model(content: bytes, name: str) -> "_Proto":
     return proto
 
 
+def _order_as_fairseq(proto: "_Proto", class_name: str, rows: int | None) -> None:
+    """Give the pieces the ids of fairseq: its own four, the others moved by one, then languages and the mask."""
+    new, first = _Proto.SentencePiece, ("<s>", "<pad>", "</s>", "<unk>")
+    head = [new(piece=token, type=_UNKNOWN if token == "<unk>" else _CONTROL) for token in first]
+    rest = list(proto.pieces)[3:]
+    for place, piece in enumerate(rest):
+        if piece.piece in first:  # as SentencePiece's own symbol, which fairseq never uses
+            piece.piece, piece.type = f"\U0010ffffunused{place}", _CONTROL
+    size = len(head) + len(rest)
+    tail = [token for token in (*_languages(class_name), "<mask>") if token not in {piece.piece for piece in rest}]
+    if rows is not None and size + len(tail) > rows:  # a model without rows for them
+        tail = []
+    tail_pieces = [new(piece=token, type=_CONTROL) for token in tail]
+    del proto.pieces[:]
+    proto.pieces.extend([*head, *rest, *tail_pieces])
+    proto.trainer_spec.unk_id, proto.trainer_spec.unk_piece = 3, "<unk>"
+    proto.trainer_spec.bos_id, proto.trainer_spec.pad_id, proto.trainer_spec.eos_id = 0, 1, 2
+
+
+def _languages(class_name: str) -> Sequence[str]:
+    if class_name == "MBartTokenizer":
+        from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
+
+        return FAIRSEQ_LANGUAGE_CODES
+    if class_name == "MBart50Tokenizer":
+        from transformers.models.mbart50.tokenization_mbart50 import FAIRSEQ_LANGUAGE_CODES
+
+        return FAIRSEQ_LANGUAGE_CODES
+    return ()
+
+
+def _json_vocabulary(files: Mapping[str, bytes]) -> list[tuple[str, int]]:
+    """(piece, id) of the vocabulary in tokenizer.json; nothing where there is no such file."""
+    vocabulary = _json(files, "tokenizer.json").get("model", {}).get("vocab", {})
+    if isinstance(vocabulary, Mapping):
+        return list(vocabulary.items())
+    return [(piece, id_) for id_, (piece, _) in enumerate(vocabulary)]
+
+
+def _refuse_other_ids(proto: "_Proto", files: Mapping[str, bytes], model_name: str) -> None:
+    """TsumugiError if tokenizer.json has other ids for the model's pieces: one of the two is another tokenizer's."""
+    pairs = _json_vocabulary(files)
+    known, given = dict(pairs), set(pairs)
+    for id_, piece in enumerate(proto.pieces):
+        if piece.piece in known and (piece.piece, id_) not in given:
+            raise TsumugiError(
+                f"tokenizer.json gives {piece.piece!r} the id {known[piece.piece]}, {model_name} the id {id_}: they "
+                "belong to different tokenizers; take all files from one"
+            )
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     try:
-        return json.loads(files.get(name, b"{}"))
+        found = json.loads(files.get(name, b"{}"))
     except ValueError as error:
         raise TsumugiError(f"{name} is not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise TsumugiError(f"{name} is no JSON object")
+    return found
 
 
 def _content(token: Any) -> str | None:
@@ -269,6 +386,8 @@ def _added_tokens(files: Mapping[str, bytes], named: set[str]) -> Iterable[tuple
     """(file, id, token, whether it is special) of every token that a file gives an id."""
     config = _json(files, CONFIG)
     for token, id_ in _json(files, "added_tokens.json").items():
+        if type(id_) is not int:
+            raise TsumugiError(f"added_tokens.json: the id of {token!r} is {id_!r}, and no number")
         yield "added_tokens.json", id_, token, token in named
     for id_, token in (config.get("added_tokens_decoder") or {}).items():
         yield CONFIG, int(id_), token["content"], token.get("special", False) or token["content"] in named

@@ -23,7 +23,7 @@ from tsumugi.tokenization.world import WorldTokenizer
 
 Encoder = Callable[[Sequence[str]], list[list[int]]]
 
-_SENTINEL = re.compile(r"<extra_id_[0-9]+>")  # T5's; not every tokenizer.json declares them special
+_SENTINEL = re.compile("\u2581?<extra_id_[0-9]+>")  # T5's and mT5's; not every tokenizer.json declares them special
 _encoders: "WeakKeyDictionary[PreTrainedTokenizerBase, Encoder]" = WeakKeyDictionary()
 
 

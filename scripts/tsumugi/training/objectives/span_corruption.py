@@ -22,7 +22,8 @@ class SpanCorruption(WindowedObjective):
         self.length = spec["recipe"]["context"]
         self.density = spec["objective"]["noise_density"]
         self.span_length = spec["objective"]["mean_span_length"]
-        self.sentinels = self.tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)])
+        space = "\u2581" if "\u2581<extra_id_0>" in self.tokenizer.get_vocab() else ""  # mT5's have one in front
+        self.sentinels = self.tokenizer.convert_tokens_to_ids([f"{space}<extra_id_{i}>" for i in range(100)])
         if self.tokenizer.unk_token_id in self.sentinels or None in self.sentinels:
             raise ConfigurationError(
                 "objective span_corruption: the tokenizer lacks the sentinels <extra_id_0> to <extra_id_99>; add them "
