@@ -19,12 +19,16 @@ from tsumugi.config import Decoding
 from tsumugi.config_file import describe
 from tsumugi.errors import TsumugiError, run_cli
 
+DEFAULT_TOKENS = 256
+
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="directory of a run, or of a model; hub:org/name")
     parser.add_argument("--prompt", required=True, help="text to go on from; may be empty")
-    parser.add_argument("--max-tokens", type=whole_number(1), default=256, help="length at most (%(default)s)")
+    parser.add_argument(
+        "--max-tokens", type=whole_number(1), help=f"length at most ({DEFAULT_TOKENS}, or what the model has room for)"
+    )
     parser.add_argument("--temperature", type=real_number(), help="below 1: surer choices")
     parser.add_argument("--top-p", type=real_number(), help="choose among the likeliest tokens with this share in all")
     parser.add_argument("--top-k", type=whole_number(0), help="choose among so many of the likeliest tokens")
@@ -69,14 +73,17 @@ def main() -> None:
     from tsumugi.generation.stream import stream_text
     from tsumugi.models import load_run
     from tsumugi.models.loading import load_pretrained
-    from tsumugi.tokenization.prompts import encode_text
+    from tsumugi.positions import most_written
+    from tsumugi.tokenization.prompts import encode_text, model_input
 
     torch.set_num_threads(arguments.threads)
     outside = arguments.model.startswith("hub:")
     model, tokenizer = load_pretrained(arguments.model) if outside else load_run(arguments.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     prompt = encode_text(tokenizer, arguments.prompt)
-    pieces = stream_text(model, tokenizer, prompt, decoding, arguments.max_tokens)
+    read = len(model_input(prompt, tokenizer, model.config.is_encoder_decoder))
+    most = arguments.max_tokens or most_written(model.config.to_dict(), read, DEFAULT_TOKENS)
+    pieces = stream_text(model, tokenizer, prompt, decoding, most)
     beginning = next(pieces, "")  # before anything is printed: what the model has to say of itself goes first
     print(arguments.prompt, beginning, sep="", end="", flush=True)
     for piece in pieces:

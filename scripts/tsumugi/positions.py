@@ -36,11 +36,17 @@ def learned_positions(config: Mapping[str, Any]) -> tuple[int | None, int | None
     behind_padding = kind in _BEHIND_PADDING.split()
     if not (behind_padding or kind in _FROM_FIRST.split()) or not config.get("position_biased_input", True):
         return None, None
-    size = next((config[key] for key in _KEYS if config.get(key)), None)
-    read, written = (config.get(key) or size for key in _SIDES)
+    size = next(filter(None, (_count(config, key) for key in _KEYS)), None)
+    read, written = (_count(config, key) or size for key in _SIDES)
     if behind_padding and size is not None:
-        read = written = size - 1 - (config.get("pad_token_id") or 0)
+        read = written = size - 1 - (_count(config, "pad_token_id") or 0)
     return read, written
+
+
+def _count(config: Mapping[str, Any], key: str) -> int | None:
+    """A number of a config.json; None for what is none: that is said when the model is opened."""
+    value = config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def length_error(config: Mapping[str, Any], read: int, written: int, unread: int = 0) -> str | None:
@@ -65,6 +71,13 @@ def length_error(config: Mapping[str, Any], read: int, written: int, unread: int
     return None
 
 
+def most_written(config: Mapping[str, Any], read: int, wanted: int) -> int:
+    """How many tokens a model can write by itself behind ``read`` tokens, ``wanted`` at most and 1 at least."""
+    can_read, can_write = learned_positions(config)
+    room = can_write if _has_two_sides(config) else can_read and can_read - read + 1  # the last is not read again
+    return wanted if room is None else max(1, min(wanted, room))
+
+
 def pair_lengths(config: Mapping[str, Any], prompt: int, output: int) -> tuple[int, int]:
     """Tokens that are read and written in training on a pair whose prompt and output have so many.
 
@@ -79,7 +92,7 @@ def _has_two_sides(config: Mapping[str, Any]) -> bool:
 
 def length_warning(config: Mapping[str, Any], read: int, written: int) -> str | None:
     """What to say of so many tokens where the model computes with them, but was not trained so far; else None."""
-    trained = config.get("max_position_embeddings")
+    trained = _count(config, "max_position_embeddings")
     if not config.get("rope_parameters") or trained is None or read + written <= trained:
         return None
     return (

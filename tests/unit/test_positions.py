@@ -1,6 +1,8 @@
 """What is longer than the positions that a model has learned is refused beforehand, not by an IndexError within."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tsumugi.evaluation.likelihood import bits_of_outputs
 from tsumugi.generation.generate import generate_texts
 from tsumugi.generation.stream import stream_text
 from tsumugi.generation.test_pairs import Pair
-from tsumugi.positions import learned_positions, length_error, length_warning
+from tsumugi.positions import learned_positions, length_error, length_warning, most_written
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.training.objectives import build_objective
@@ -136,7 +138,7 @@ def test_a_configuration_that_needs_more_positions_is_refused(raw):
 
 def test_a_model_whose_config_cannot_be_read_yet_is_left_to_its_job(raw, tmp_path):
     raw["tasks"]["title_to_article"]["max_output_tokens"] = 101
-    for text in ("{", "[]", None):
+    for text in ("{", "[]", '{"model_type": "gpt2", "n_positions": "64"}', None):
         (tmp_path / "config.json").unlink()
         if text is not None:
             (tmp_path / "config.json").write_text(text, encoding="utf-8")
@@ -177,6 +179,21 @@ def test_a_prompt_that_leaves_too_few_positions_is_refused_before_writing():
             TsumugiError, match="positions that the model has learned; shorten the prompt, or let fewer"
         ):
             list(stream_text(model, tokenizer, pair.prompt, {}, written + 1))
+
+
+def test_without_a_wish_as_much_is_written_as_there_is_room_for(tmp_path):
+    model, gpt2 = make_model("gpt2"), {"model_type": "gpt2", "n_positions": 128}
+    assert [most_written(gpt2, read, 100) for read in (29, 30, 128, 500)] == [100, 99, 1, 1]
+    assert most_written({"model_type": "rwkv"}, 500, 100) == 100
+    bart = {"model_type": "bart", "is_encoder_decoder": True, "max_position_embeddings": 20}
+    assert most_written(bart, 15, 100) == 20
+    model.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    line = [sys.executable, str(ROOT / "scripts/write_text.py"), "--model", str(tmp_path), "--prompt", "数式を使う"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("数式を使う"), done.stderr
+    done = subprocess.run([*line, "--max-tokens", "200"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1 and "6 tokens that are read and 200 that are written are more" in done.stderr
 
 
 def test_a_text_that_is_longer_than_the_positions_is_refused_before_scoring():
