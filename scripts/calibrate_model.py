@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tsumugi.arguments import real_number, whole_number
+from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.errors import TsumugiError, run_cli
 
 
@@ -44,7 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--largest", type=whole_number(), help="the most to try (default: the recipe's global_batch)")
     parser.add_argument(
-        "--threads", type=whole_number(), help="CPU threads of each process (default: what PyTorch chooses)"
+        "--threads", type=thread_count, help="CPU threads of each process (default: what PyTorch chooses)"
     )
     parser.add_argument("--trial", nargs=3, metavar=("NOTES", "FITS", "TOO_LARGE"), help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -102,7 +102,11 @@ def main() -> None:
     from tsumugi.training.calibration import save
     from tsumugi.training.interruption import stopping_signals
     from tsumugi.training.micro_batch_search import search
+    from tsumugi.writable import refuse_unwritable
 
+    refuse_unwritable(arguments.output / "calibration.json")
+    if arguments.record is not None:
+        refuse_unwritable(arguments.record)
     for number in stopping_signals():  # so that no trial outlives this process
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     command = [sys.executable, __file__, *sys.argv[1:], "--trial"]

@@ -95,6 +95,13 @@ def test_trials_run_under_zero_with_several_processes(calibrate):
     assert found.largest_micro_batch == 1
 
 
+def test_a_folder_that_cannot_be_written_is_noticed_before_the_trials(calibrate, tmp_path):
+    (tmp_path / "a-file").write_text("")
+    for flag, named in (("--output", "a-file/calibration.json"), ("--record", "a-file")):
+        with pytest.raises(TsumugiError, match=rf"{named}\S*: cannot be written \(.*nothing was computed"):
+            calibrate("rwkv", flag, tmp_path / "a-file" / ("" if flag == "--output" else "record.json"))
+
+
 def test_impossible_numbers_are_refused(calibrate):
     with pytest.raises(TsumugiError, match=r"--largest 0: it must be more than 0"):
         calibrate("rwkv", "--largest", 0)
