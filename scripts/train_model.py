@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.errors import run_cli
+from tsumugi.training.launch import leave_after, one_voice, share_threads, spread
 
 
 def numbers(text: str) -> list[int]:
@@ -97,25 +98,25 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Run the job."""
-    arguments = parse_arguments()
-    # after parsing: --help should not wait for torch; what is wrong is said here once, and not by every process
-    from tsumugi.training.spec import read_training_spec
-    from tsumugi.writable import refuse_unwritable
+    with one_voice():
+        arguments = parse_arguments()
+        # after parsing: --help should not wait for torch
+        from tsumugi.provenance.gathering import named
+        from tsumugi.training.spec import read_training_spec
+        from tsumugi.writable import refuse_unwritable
 
-    spec = read_training_spec(arguments.spec)
-    refuse_unwritable(arguments.output.parent, folder=True)
-    from tsumugi.training.launch import leave_after, share_threads, spread
-
+        spec = read_training_spec(arguments.spec)
+        data = named(arguments.data)
+        refuse_unwritable(arguments.output.parent, folder=True)
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
-    from tsumugi.provenance.gathering import named
     from tsumugi.training.job import Job, train
     from tsumugi.training.placement import Wishes
 
     job = Job(
         spec=spec,
         seed=arguments.seed,
-        data=named(arguments.data),
+        data=data,
         start=arguments.init_from,
         state=arguments.state,
         output=arguments.output.parent,

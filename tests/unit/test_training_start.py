@@ -13,7 +13,9 @@ from tiny_models import KINDS, make_model, make_tokenizer
 from tsumugi.errors import TsumugiError
 from tsumugi.models.adapters import add_adapter, open_adapter, save_adapter
 from tsumugi.models.loading import load_pretrained
+from tsumugi.training.job import _explained
 from tsumugi.training.spec import read_training_spec
+from tsumugi.training.world import World
 from tsumugi.writable import refuse_unwritable
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
@@ -35,6 +37,42 @@ def test_an_output_that_cannot_be_written_is_noticed_before_training(token_folde
     said = train(token_folder, training_specs["rwkv"], output="a-file/run/seed3/manifest.json")
     assert "error: a-file/run/seed3: cannot be written (Not a directory: a-file" in said
     assert not (token_folder / "state/begun").exists(), "nothing must have been computed"
+
+
+SIGNALED = """
+import runpy, signal, sys
+script, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = script
+sys.path.insert(0, script.rpartition("/")[0])
+import tsumugi.training.job as job
+tidy_up = job.states.remove_empty
+def interrupted(state):
+    signal.raise_signal(signal.SIGINT)
+    tidy_up(state)
+job.states.remove_empty = interrupted
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def test_ctrl_c_behind_the_result_changes_nothing(token_folder, training_specs):
+    """Rank 0, which tidies up, leaves like the others, which have left."""
+    (token_folder / "late.json").write_text(json.dumps(training_specs["rwkv"]), encoding="utf-8")
+    line = [sys.executable, "-c", SIGNALED, str(SCRIPT), "--spec", "late.json", "--seed", "3", "--threads", "1"]
+    line += ["--data", "results/tokens/numbers/words/00000.json", "--state", "state/late"]
+    line += ["--init-from", "results/tokenizers/words/manifest.json"]
+    line += ["--output", "results/models/late/seed3/manifest.json"]
+    done = subprocess.run(line, cwd=token_folder, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (token_folder / "results/models/late/seed3/manifest.json").exists()
+    assert not (token_folder / "state/late").exists()
+
+
+def test_a_lost_rank_is_told_without_gloos_source_code():
+    advice = "This is typically caused by a remote worker crashing. Check the logs."
+    said = f"[/__w/third_party/gloo/tcp/pair.cc:553] Connection closed by peer [10.0.0.7]:26835. {advice}"
+    world = World(0, 2, 0, 2, 0, torch.device("cpu"))
+    told = str(_explained(RuntimeError(said), world))
+    assert told.startswith("rank 0: another rank is gone (Connection closed by peer [10.0.0.7]:26835); its own output")
 
 
 def test_what_is_in_the_place_of_an_output_is_named(tmp_path):

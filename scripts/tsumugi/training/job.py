@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -118,19 +119,26 @@ def train(job: Job) -> None:
     """
     local_rank, local_size = place()
     device = pick_device(local_rank)
-    with joined(device) as world:
-        try:
-            _train_in_turn(job, world, local_rank, local_size)
-        except OutOfTime as reason:
-            _go_on_later(world, reason)
-        except (RuntimeError, MemoryError) as problem:
-            raise _explained(problem, world) from problem
-    if world.is_main:
-        states.remove_empty(job.state)
+    with ExitStack() as signals:
+        with joined(device) as world:
+            try:
+                _train_in_turn(job, world, local_rank, local_size, signals)
+            except OutOfTime as reason:
+                signals.close()
+                _go_on_later(world, reason)
+            except (RuntimeError, MemoryError) as problem:
+                raise _explained(problem, world) from problem
+        if world.is_main:
+            states.remove_empty(job.state)
 
 
-def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> None:
-    """Train while no other job is at work on this state, and write the result; do nothing where it is there."""
+def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int, signals: ExitStack) -> None:
+    """Train while no other job is at work on this state, and write the result; do nothing where it is there.
+
+    Args:
+        signals: for what minds signals. It outlasts the training: once the result is there, a signal changes nothing,
+            and all ranks leave alike.
+    """
     with world.together():
         inputs = {os.path.relpath(path): identity(read_manifest(path)) for path in job.inputs}
     state = job.state / states.fingerprint(job.spec, job.seed, inputs)
@@ -148,7 +156,7 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int) -> 
             opened = _open(job, data, world.device, local_rank, local_size)
         if world.is_main:
             state.mkdir(exist_ok=True)
-        stop, time_limit = stack.enter_context(stop_on_signal()), TimeLimit()
+        stop, time_limit = signals.enter_context(stop_on_signal()), TimeLimit()
         if world.is_main:
             time_limit = stack.enter_context(watched_time())
             if time_limit.trouble:
@@ -317,14 +325,14 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
 
 def _explained(problem: Exception, world: World) -> BaseException:
     """What to do when memory ran out or another rank is gone; any other problem as it is."""
-    reason = str(problem).partition("\n")[0]
+    reason = _own_words(str(problem))
     if is_out_of_memory(problem):
         return TsumugiError(
             f"{rank_name(world.rank)}, {describe_device(world.device)}: out of memory ({reason}); a "
             "checkpoint that was written is kept. Lower its micro-batch, let scripts/calibrate_model.py find the "
             "largest that fits, or use --gradient-checkpointing, a higher --zero-stage or --offload cpu"
         )
-    if isinstance(problem, torch.distributed.DistError) or "gloo" in reason:
+    if isinstance(problem, torch.distributed.DistError) or "gloo" in str(problem):
         meeting = meeting_here()
         if meeting is not None and not meeting.speaks():
             return OtherRankFailed(1)
@@ -333,6 +341,11 @@ def _explained(problem: Exception, world: World) -> BaseException:
             "checkpoint that was written is kept: run the same job again to go on"
         )
     return problem
+
+
+def _own_words(message: str) -> str:
+    """The first line of a message, without Gloo's line of source code and its advice to look into the code."""
+    return re.sub(r"^\[\S+\.cc:\d+\] ", "", message.partition("\n")[0]).partition(". This is typically")[0]
 
 
 def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -147,6 +148,23 @@ def _end_at_signals() -> None:
         signal.signal(number, end)
 
 
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Within the block, what all processes of a machine find wrong before they have met is said by the first of them.
+
+    :func:`spread` starts its processes after this; ``torchrun`` has started all of them before.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        yield
+        return
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            yield
+    except (TsumugiError, SystemExit) as found:
+        time.sleep(SPEAKING_SECONDS)
+        raise SystemExit(found.code if isinstance(found, SystemExit) else 1) from None
+
+
 def leave_after(work: Callable[[], None]) -> NoReturn:
     """Do ``work`` and end this process as :func:`run_cli` would, but without Python's own end.
 
@@ -163,6 +181,13 @@ def leave_after(work: Callable[[], None]) -> NoReturn:
     except OtherRankFailed:
         time.sleep(SPEAKING_SECONDS)
         status = 1
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            print(
+                "error: stopped by SIGINT; a checkpoint that was written is kept: run the same job again to go on",
+                file=sys.stderr,
+            )
+        status = 128 + signal.SIGINT
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:
