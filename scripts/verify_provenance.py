@@ -20,12 +20,14 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from tsumugi.provenance import verify
-    from tsumugi.provenance.results import result_manifests
+    from tsumugi.provenance.gathering import named
+    from tsumugi.provenance.results import KEYS, result_manifests
     from tsumugi.spec_file import read_spec
 
-    declared = list(map(Path, result_manifests(read_spec(arguments.experiment)))) if arguments.experiment else []
+    spec = read_spec(arguments.experiment, *KEYS) if arguments.experiment else None
+    declared = list(map(Path, result_manifests(spec))) if spec else []
     made = [path for path in declared if path.exists()]
-    found = verify(*arguments.manifests, *made)
+    found = verify(*named(arguments.manifests), *made)
     for path in found.visited:
         print(path)
     if found.problems:

@@ -169,6 +169,49 @@ def test_the_command_prints_what_it_visited_and_fails_on_a_change(chain):
     assert bad.returncode == 1 and "raw.bin: changed" in bad.stderr and "Traceback" not in bad.stderr
 
 
+@pytest.mark.parametrize(
+    ("replace", "said"),
+    [
+        (lambda path: path.mkdir(), r"raw\.bin: cannot be read \(Is a directory\), though raw\.json names it"),
+        (lambda path: path.symlink_to("raw.bin"), r"raw\.bin: cannot be read \(Too many levels of symbolic links\)"),
+        (lambda path: path.symlink_to("report.bin/raw.bin"), r"raw\.bin: missing, though raw\.json names it"),
+    ],
+)
+def test_what_stands_in_a_files_place_is_a_problem_like_others(chain, replace, said):
+    Path("raw.bin").unlink()
+    replace(Path("raw.bin"))
+    problems = verify("report.json").problems
+    assert len(problems) == 1 and re.match(said, problems[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"inputs": []}, "inputs is no object"),
+        ({"outputs": None}, "outputs is no object"),
+        ({"records": ["raw.bin"]}, "records is no object"),
+        ({"results": None}, "results is no object"),
+        ({"outputs": {"raw.bin": 5}}, r"outputs does not say the sha256 and bytes of raw\.bin"),
+        ({"outputs": {"raw.bin": {"bytes": 5}}}, r"outputs does not say the sha256 and bytes of raw\.bin"),
+    ],
+)
+def test_a_file_of_another_shape_is_no_manifest(chain, change, said):
+    Path("raw.json").write_text(json.dumps(json.loads(Path("raw.json").read_text()) | change))
+    with pytest.raises(TsumugiError, match=rf"raw\.json: not a manifest \({said}\)"):
+        read_manifest("raw.json")
+
+
+def test_the_command_takes_gathering_files_and_refuses_other_specs(chain):
+    def run(*arguments):
+        return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, check=False)
+
+    gather(["shard.json", "stats.json"], "part.json")
+    good = run("part.json")
+    assert good.returncode == 0 and "3 manifests checked, 3 files" in good.stdout
+    other = run("--experiment", "report.json")
+    assert other.returncode == 1 and "error: report.json: the key 'report' is missing" in other.stderr
+
+
 def test_a_gathering_file_stands_for_what_it_names(chain):
     gather(["shard.json", "raw.json"], "part.json")
     paths = [Path("part.json"), Path("raw.json"), Path("model.json"), Path("absent.json")]

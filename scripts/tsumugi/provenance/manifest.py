@@ -154,12 +154,24 @@ def read_manifest(path: str | Path) -> Manifest:
         ) from None
     except ValueError as error:
         raise TsumugiError(f"{path}: not a manifest ({error}); delete it and run the rule that makes it") from None
+    if problem := _shape_problem(manifest):
+        raise TsumugiError(f"{path}: not a manifest ({problem}); delete it and run the rule that makes it")
+    return manifest
+
+
+def _shape_problem(manifest: Any) -> str | None:
+    """What keeps JSON from being a manifest; None if nothing does."""
     missing = [key for key in HASHED if not isinstance(manifest, dict) or key not in manifest]
     if missing:
-        raise TsumugiError(
-            f"{path}: not a manifest (no {', '.join(missing)}); delete it and run the rule that makes it"
-        )
-    return manifest
+        return f"no {', '.join(missing)}"
+    for key in ("inputs", "outputs", "records", "results", "execution"):
+        if not isinstance(manifest.get(key, {}), dict):
+            return f"{key} is no object"
+    for key in ("outputs", "records"):
+        for name, described in manifest.get(key, {}).items():
+            if not isinstance(described, dict) or not {"sha256", "bytes"} <= described.keys():
+                return f"{key} does not say the sha256 and bytes of {name}"
+    return None
 
 
 def _describe_file(path: str) -> dict[str, Any]:

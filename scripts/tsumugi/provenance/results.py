@@ -7,6 +7,8 @@ that it no longer holds may stand on files that were made again since.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+KEYS = ("report", "baselines", "runs", "pairs", "tokens", "tokenizers", "measured", "corpora")  # of the spec
+
 
 def result_manifests(spec: Mapping[str, Any]) -> Iterator[str]:
     """Their paths, from the report back to the raw files."""

@@ -12,7 +12,7 @@ class Verification(NamedTuple):
 
     Attributes:
         visited: manifests in the order of the walk.
-        problems: a line for each file that is missing or changed.
+        problems: a line for each file that is missing, changed or unreadable.
         files: how many files were hashed.
         removed: how many temporary outputs are gone, as the workflow removes them after use.
     """
@@ -60,6 +60,7 @@ class _Walk:
         self._manifests: dict[str, Manifest | None] = {}
         self.hashes: dict[str, str | None] = {}
         self.removed: set[str] = set()
+        self.unreadable: dict[str, str] = {}
 
     def read(self, path: str, consumer: str | None) -> Manifest | None:
         if path not in self._manifests:
@@ -74,7 +75,9 @@ class _Walk:
     def check_outputs(self, path: str, manifest: Manifest) -> None:
         for name, described in (manifest["outputs"] | manifest.get("records", {})).items():
             found = self._hash(name)
-            if found is None:
+            if name in self.unreadable:
+                self.problems.append(f"{name}: cannot be read ({self.unreadable[name]}), though {path} names it")
+            elif found is None:
                 if described.get("temporary"):
                     self.removed.add(name)
                 else:
@@ -92,6 +95,8 @@ class _Walk:
         if name not in self.hashes:
             try:
                 self.hashes[name] = file_sha256(name)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self.hashes[name] = None
+            except OSError as error:  # a folder in its place, no permission, a disk that fails
+                self.hashes[name], self.unreadable[name] = None, str(error.strerror)
         return self.hashes[name]
