@@ -51,8 +51,9 @@ if not workflow.overwrite_configfiles:
 # Snakemake has read these files by the rules of YAML 1.1, where 012 is ten and 12:30 is 750: read them again.
 try:
     files = [YamlFile(path) for path in workflow.configfiles]
-    overrides = from_command_line(workflow.config_settings.config)
-    merged = {}
+    merged, overrides = {}, {}
+    for part in from_command_line(workflow.config_settings.config_args or ()):
+        update_config(overrides, part)
     for part in [*(file.content for file in files), overrides]:
         update_config(merged, part)
     experiment = load_config(merged, ", ".join(map(str, workflow.configfiles)), files, overrides)

@@ -9,19 +9,20 @@ from pydantic import ValidationError
 from tsumugi.config import Config
 from tsumugi.config_references import reference_errors
 from tsumugi.errors import TsumugiError
-from tsumugi.plain_scalars import plain_scalar
-from tsumugi.yaml_file import Place, YamlFile
+from tsumugi.yaml_file import Place, YamlFile, read_yaml
 
 COMMAND_LINE = "--config"
 
 
-def from_command_line(value: Any) -> Any:
-    """What `snakemake --config` gave: texts, where Snakemake has not asked what an unquoted word is."""
-    if isinstance(value, Mapping):
-        return {key: from_command_line(inside) for key, inside in value.items()}
-    if isinstance(value, list):
-        return [from_command_line(inside) for inside in value]
-    return plain_scalar(value) if isinstance(value, str) else value
+def from_command_line(entries: Sequence[str]) -> list[dict[str, Any]]:
+    """What `snakemake --config KEY=VALUE …` gave, each value read as a file is: Snakemake forgets what was quoted.
+
+    Raises:
+        TsumugiError: a value that is no YAML, or a key that stands twice in it.
+    """
+    pairs = [entry.split("=", 1) for entry in entries]  # Snakemake has refused what has no "="
+    # as Snakemake does: quotation marks around the whole are the shell's
+    return [{key: read_yaml(value.strip("'\""), f"{COMMAND_LINE} {key}")} for key, value in pairs]
 
 
 def load_config(

@@ -1,4 +1,4 @@
-"""A YAML or JSON file that a person wrote: its content as it stands there, and the line of every key."""
+"""YAML or JSON that a person wrote, in a file or on the command line: its content, and the line of every key."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import yaml
 
 from tsumugi.errors import TsumugiError
-from tsumugi.plain_scalars import TYPES
+from tsumugi.plain_scalars import TYPES, decimal_number
 from tsumugi.strict_json import parse_json
 
 PREFIX = "tag:yaml.org,2002:"
@@ -46,30 +46,11 @@ class YamlFile:
             TsumugiError: with file, line and key; not UTF-8, neither JSON nor YAML, or a key that stands twice.
         """
         self.path = path
-        self._root: yaml.Node | None = None
         try:
             text = Path(path).read_text(encoding="utf-8-sig")
-            self.content = self._read(text)
         except UnicodeDecodeError as error:
             raise TsumugiError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
-        except yaml.YAMLError as error:
-            raise TsumugiError(f"{path}: not YAML: {error}") from None
-
-    def _read(self, text: str) -> Any:
-        try:
-            return parse_json(text)  # JSON first, as Snakemake does: YAML takes no tabs
-        except TsumugiError as error:
-            raise TsumugiError(f"{self.path}: {error}") from None
-        except ValueError:
-            pass
-        loader = _Loader(text)
-        try:
-            self._root = loader.get_single_node()
-            for mapping in _mappings(self._root):  # as they are written: before merge keys are resolved
-                _check_keys(mapping, self.path)
-            return None if self._root is None else loader.construct_document(self._root)
-        finally:
-            loader.dispose()
+        self.content, self._root = _read(text, path)
 
     def find(self, keys: Sequence[str]) -> Place | None:
         """Where these keys lead, as far as they do; None where not even the first is there, and in JSON."""
@@ -92,6 +73,38 @@ class YamlFile:
         return found
 
 
+def read_yaml(text: str, source: str) -> Any:
+    """The content of a text, read as a file's is.
+
+    Args:
+        source: name for messages.
+
+    Raises:
+        TsumugiError: neither JSON nor YAML, or a key that stands twice.
+    """
+    return _read(text, source)[0]
+
+
+def _read(text: str, source: str | Path) -> tuple[Any, yaml.Node | None]:
+    try:
+        return parse_json(text), None  # JSON first, as Snakemake does: YAML takes no tabs
+    except TsumugiError as error:
+        raise TsumugiError(f"{source}: {error}") from None
+    except ValueError:
+        pass
+    try:
+        loader = _Loader(text)
+        try:
+            root = loader.get_single_node()
+            for mapping in _mappings(root):  # as they are written: before merge keys are resolved
+                _check_keys(mapping, source)
+            return None if root is None else loader.construct_document(root), root
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        raise TsumugiError(f"{source}: not YAML: {error}") from None
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML with the types of ``plain_scalars`` instead of those of YAML 1.1."""
 
@@ -109,9 +122,12 @@ def _constructor(kind: str) -> Any:
 
     def construct(loader: _Loader, node: yaml.ScalarNode) -> Any:
         text = loader.construct_scalar(node)
-        if not pattern.match(text):  # a tag that was written out: !!int 012
-            raise yaml.constructor.ConstructorError(None, None, f"{text!r} is no {kind}", node.start_mark)
-        return convert(text)
+        if pattern.match(text):
+            return convert(text)
+        if kind == "float" and (shown := decimal_number(text)) is not None:  # !!float 1, !!float 1e-3
+            return float(shown)
+        # a tag that was written out: !!int 012
+        raise yaml.constructor.ConstructorError(None, None, f"{text!r} is no {kind}", node.start_mark)
 
     return construct
 

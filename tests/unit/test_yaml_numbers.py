@@ -174,6 +174,13 @@ def test_a_tag_makes_no_number_of_it_either(tmp_path, tagged):
         read(tmp_path, BASE.replace("steps: 100", f"steps: {tagged}"))
 
 
+@pytest.mark.parametrize(
+    ("tagged", "number"), [("!!float 1", 1.0), ("!!float 1e-3", 1e-3), ('!!float "0.5"', 0.5), ("!!float 1.5", 1.5)]
+)
+def test_a_tag_in_front_of_a_number_changes_nothing(tmp_path, tagged, number):
+    assert read(tmp_path, BASE.replace("1e-3", tagged)).recipes["r"].learning_rate == number
+
+
 def _sections(annotation, found):
     """Every model that a type leads to."""
     if isinstance(annotation, type) and issubclass(annotation, tsumugi.config.Section) and annotation not in found:
@@ -250,10 +257,33 @@ def test_hours_of_a_run_say_what_to_write():
 
 
 def test_the_command_line_is_read_like_the_file():
-    """Snakemake hands texts on: what was quoted and what was not is the same there."""
-    given = {"r": {"steps": "10", "eps": "1e-8", "clip": "null", "warmup": "010", "betas": ["0.9", "1:30"]}, "t": "no"}
+    given = "recipes={r: {steps: 10, eps: 1e-8, clip: null, warmup: 010, betas: [0.9, 1:30]}, t: no}"
     read = {"r": {"steps": 10, "eps": "1e-8", "clip": None, "warmup": "010", "betas": [0.9, "1:30"]}, "t": "no"}
-    assert from_command_line(given) == read
+    assert from_command_line([given]) == [{"recipes": read}]
+    # as Snakemake hands a profile's mapping on
+    assert from_command_line(["compute={'threads': 2, 'offload': 'none'}", "tasks="]) == [
+        {"compute": {"threads": 2, "offload": "none"}},
+        {"tasks": None},
+    ]
+
+
+def test_what_is_quoted_on_a_command_line_is_a_text():
+    """Snakemake forgets the quotation marks; the text "12" is not the token with this id."""
+    given = """tasks={write: {decoding: {stop: ["12", 12, 'null', "010"]}}}"""
+    assert from_command_line([given]) == [{"tasks": {"write": {"decoding": {"stop": ["12", 12, "null", "010"]}}}}]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("recipes={r: {steps: 1, steps: 2}}", r"--config recipes, line 1: the key 'steps' already stands on line 1"),
+        ('recipes={"r": {"steps": 1, "steps": 2}}', r"--config recipes: the key 'steps' stands twice"),
+        ("recipes={r: {steps: 1}", r"--config recipes: not YAML"),
+    ],
+)
+def test_a_command_line_is_refused_as_a_file_is(given, message):
+    with pytest.raises(TsumugiError, match=message):
+        from_command_line([given])
 
 
 def test_a_mistake_is_told_where_it_was_said_last(tmp_path):
