@@ -1,9 +1,11 @@
 """Training for real, on tiny models: what decides a result, what does not, and what survives a kill."""
 
+import hashlib
 import json
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from tsumugi.models import load_run
 from tsumugi.provenance import read_manifest, verify
 from tsumugi.training.interruption import StopRequest
+from tsumugi.training.objectives import build_objective
+from tsumugi.training.states import fingerprint
 from tsumugi.training.world import World
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
@@ -137,6 +141,58 @@ def test_training_in_pieces_ends_with_the_same_weights(token_folder, training_sp
         for path in (tmp_path / "whole/metrics.jsonl", tmp_path / "pieces/metrics.jsonl")
     ]
     assert strip[0] == strip[1], "no line of the log is lost or written twice"
+
+
+def test_a_mixture_in_pieces_and_named_in_another_order_ends_with_the_same_weights(
+    token_folder, training_specs, tmp_path
+):
+    """The small corpus is gone through more than once, the other in part; the spans' noise is theirs too."""
+    shutil.copytree(token_folder / "results/tokens/numbers", tmp_path / "tokens/numbers")
+    shutil.copytree(token_folder / "results/tokens/numbers", tmp_path / "tokens/few")
+    data = [
+        tmp_path / f"tokens/{name}.json" for name in ("few/words/00000", "numbers/words/00000", "numbers/words/00001")
+    ]
+    tokenizer = AutoTokenizer.from_pretrained(token_folder / "results/tokenizers/words")
+    spec = training_specs["t5"]
+    recipe = spec["recipe"] | {"steps": 6, "global_batch": 24}
+
+    def mixed(corpora, state):
+        model = rank_worker.open_model(token_folder, spec)
+        objective = build_objective(spec | {"corpora": corpora}, data, tokenizer, model.config, rank_worker.SEED)
+        trainer = rank_worker.make_trainer(WORLD, model, objective, recipe, [[12, 12]], tmp_path / state)
+        assert objective.sizes[0] < 6 * 24 / 2, "the small corpus comes again"
+        return trainer
+
+    whole, order = mixed({"few": 2.5, "numbers": 0.3}, "whole"), mixed({"numbers": 0.3, "few": 2.5}, "order")
+    whole.run(StopRequest())
+    order.run(StopRequest())
+    stop = StopRequest()
+    stop.signal_name = "SIGTERM"
+    for _ in range(5):
+        with pytest.raises(Exception, match="stopped by SIGTERM at step"):
+            mixed({"few": 2.5, "numbers": 0.3}, "pieces").run(stop)
+    last = mixed({"few": 2.5, "numbers": 0.3}, "pieces")
+    last.run(StopRequest())
+    for other in (order, last):
+        for ours, theirs in zip(other.module.parameters(), whole.module.parameters(), strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_a_state_of_an_earlier_order_of_examples_is_not_continued(training_specs):
+    """What was drawn of a mixture in another order is another training; a single corpus has kept its order."""
+
+    def without_an_order(spec):
+        text = json.dumps([spec, 3, {"tokens": "id"}], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    for name, corpora, is_kept in (
+        ("rwkv", {"numbers": 1.0}, True),
+        ("tuned", None, True),
+        ("rwkv", {"numbers": 1.0, "few": 1.0}, False),
+        ("rwkv", {"numbers": 0.5}, False),
+    ):
+        spec = training_specs[name] | {"corpora": corpora}
+        assert (fingerprint(spec, 3, {"tokens": "id"}) == without_an_order(spec)) == is_kept
 
 
 def test_a_killed_job_goes_on_and_ends_with_the_same_weights(trained, token_folder, training_specs, monkeypatch):

@@ -8,6 +8,10 @@ import numpy as np
 from tsumugi.errors import ConfigurationError
 from tsumugi.training.permutation import mix_many, permute_many
 
+# To be raised where a mixture's examples, or those of a corpus of another weight than 1, come in another order: a
+# training that was interrupted in the old one then begins anew.
+ORDER = 2
+
 
 @dataclass(frozen=True)
 class Draw:

@@ -20,13 +20,17 @@ from tsumugi.atomic import remove_tree, sync_directory
 from tsumugi.cluster.lease import remove_claims
 from tsumugi.provenance import Manifest
 from tsumugi.training.holding import lease_of
+from tsumugi.training.sampler import ORDER
 
 STEP = re.compile(r"step(\d{9,})")
 
 
 def fingerprint(spec: Mapping[str, Any], seed: int, inputs: Mapping[str, str]) -> str:
     """Hash of what decides the result: spec, seed, and the identities of the inputs' manifests."""
-    text = json.dumps([dict(spec), seed, dict(inputs)], sort_keys=True, separators=(",", ":"))
+    decides = [dict(spec), seed, dict(inputs)]
+    if list((spec.get("corpora") or {"": 1.0}).values()) != [1.0]:
+        decides.append({"order": ORDER})
+    text = json.dumps(decides, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -20,11 +20,10 @@ class WindowedObjective(Objective):
     def open_windows(self, spec: Mapping[str, Any], data: Sequence[Path], length: int) -> None:
         """Find the token files of every corpus, to be read in windows of ``length`` tokens and the one that follows."""
         self.check_lengths(length, 0, "lower the recipe's context")
-        self.train, self.dev = open_corpora(
-            spec["corpora"], data, length, self.vocab_size, train_on_dev=spec["train_on_dev"]
-        )
+        weights = dict(sorted(spec["corpora"].items()))  # a corpus has a number: not by where it happens to be named
+        self.train, self.dev = open_corpora(weights, data, length, self.vocab_size, train_on_dev=spec["train_on_dev"])
         self.sizes = [len(windows) for windows in self.train]
-        self.weights = list(spec["corpora"].values())
+        self.weights = list(weights.values())
         self.dev_size = sum(len(windows) for windows in self.dev)
         self.lost_to_packing = sum(w.lost for w in self.train) / sum(w.tokens for w in self.train)
 
