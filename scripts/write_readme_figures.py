@@ -28,13 +28,25 @@ def main() -> None:
 
     if not arguments.keep:
         write_json(arguments.figures, gather_figures(read_spec(arguments.spec, "reports", "runs")))
+    text = _read(arguments.readme)
     try:
-        figures = json.loads(arguments.figures.read_text(encoding="utf-8"))
-        text = arguments.readme.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TsumugiError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    write_text(arguments.readme, with_figures(text, figures))
+        figures = json.loads(_read(arguments.figures))
+        written = with_figures(text, figures)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise TsumugiError(
+            f"{arguments.figures}: not the figures of a run; have them gathered, without --keep"
+        ) from None
+    write_text(arguments.readme, written)
     print(f"{arguments.readme}: figures of the run of {figures['run']['date']}, commit {figures['run']['commit']}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TsumugiError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise TsumugiError(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 if __name__ == "__main__":

@@ -88,8 +88,33 @@ def test_results_of_two_runs_are_refused(spec):
     path.write_text(json.dumps(manifest))
     with pytest.raises(TsumugiError, match=r"not made in one run: commit is 0{40} and [0-9a-f]{40}; remove results/"):
         gather_figures(spec)
+    manifest["execution"] = json.loads(Path("kept.json").read_text())["execution"] | {
+        "finished": "2020-01-01T00:00:00+00:00"
+    }
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(TsumugiError, match=r"nothing was made between 2020-01-01 00:00 and \d{4}-.*; remove results/"):
+        gather_figures(spec)
     shutil.copy("kept.json", path)
     manifest = json.loads(path.read_text())
     manifest["execution"]["code"]["clean"] = False
     path.write_text(json.dumps(manifest))
     assert re.search(r"commit [0-9a-f]{7}, with changes;", as_markdown(gather_figures(spec)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("figures.json", b"{", "figures.json: not the figures of a run"),
+        ("figures.json", b"[]", "figures.json: not the figures of a run"),
+        ("figures.json", b'{"run": {}}', "figures.json: not the figures of a run"),
+        ("README.md", b"\xff", "README.md: not UTF-8"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, message):
+    shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copy(ROOT / "README.figures.json", tmp_path / "figures.json")
+    (tmp_path / name).write_bytes(content)
+    line = [sys.executable, SCRIPT, "--keep", "--figures", "figures.json", "--readme", "README.md"]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"error: {message}" in done.stderr

@@ -24,6 +24,7 @@ CHRF = next(metric for metric in METRICS if metric.key == "chrf")
 SHOWN = ((BITS_PER_BYTE, 3), (TITLE_GAIN, 4), (CHRF, 1))  # with so many decimals
 BEGIN = "<!-- scripts/write_readme_figures.py writes what stands from here to the end mark, from the files of a run -->"
 END = "<!-- end of what the script writes -->"
+PAUSE = 3600  # seconds: between the jobs of one run there is less
 KINDS = {"rwkv4": "RWKV-4", "rwkv7": "RWKV-7", "t5": "T5", "bert": "BERT"}
 
 
@@ -31,8 +32,8 @@ def gather_figures(spec: inputs.Spec) -> Figures:
     """The figures of the one report of ``spec``, from the results below the working folder.
 
     Raises:
-        TsumugiError: a result is missing or damaged, or they were not all made with the same code on the same machine,
-            or there are several reports or tokenizers.
+        TsumugiError: a result is missing or damaged, or they were not all made with the same code on the same machine
+            and at one time, or there are several reports or tokenizers.
     """
     reports = [load_report(spec, name) for name in spec["reports"]]
     if len(reports) != 1 or len(reports[0].baselines) != 1:
@@ -71,10 +72,10 @@ def gather_figures(spec: inputs.Spec) -> Figures:
 
 def _run(manifests: Sequence[Manifest]) -> dict[str, Any]:
     """When, with which code and where: the same for all manifests, or there is nothing that could be said of it."""
-    executions = [manifest["execution"] for manifest in manifests]
+    executions = [manifest.get("execution", {}) for manifest in manifests]
     told = {"commit": set(), "clean": set(), "processor": set(), "cpus": set()}
     for execution in executions:
-        known = {**execution, **execution["code"]}
+        known = {**execution, **execution.get("code", {})}
         for key, values in told.items():
             values.add(known.get(key))
     for key in ("commit", "processor", "cpus"):
@@ -85,6 +86,7 @@ def _run(manifests: Sequence[Manifest]) -> dict[str, Any]:
             )
     ends = [datetime.fromisoformat(execution["finished"]).timestamp() for execution in executions]
     begins = [end - execution.get("wall_seconds", 0) for end, execution in zip(ends, executions, strict=True)]
+    _refuse_a_pause(sorted(zip(begins, ends, strict=True)))
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime(max(ends))),
         "commit": told["commit"].pop(),
@@ -94,6 +96,19 @@ def _run(manifests: Sequence[Manifest]) -> dict[str, Any]:
         "seconds": round(max(ends) - min(begins)),
         "memory_bytes": max(execution.get("peak_memory_bytes") or 0 for execution in executions),
     }
+
+
+def _refuse_a_pause(jobs: Sequence[tuple[float, float]]) -> None:
+    """What lay there from another time, or a run that was interrupted: its minutes would count the night too."""
+    last = jobs[0][1]
+    for begin, end in jobs:
+        if begin > last + PAUSE:
+            day, other = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(moment)) for moment in (last, begin))
+            raise TsumugiError(
+                f"the results were not made in one run: nothing was made between {day} and {other}; remove results/ "
+                "and run the experiment again"
+            )
+        last = max(last, end)
 
 
 def _name(spec: inputs.Spec, run: RunData) -> str:
