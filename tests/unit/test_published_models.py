@@ -23,7 +23,7 @@ from published_models import (
 )
 from sentencepiece import sentencepiece_model_pb2
 from tokenization_corpus import documents, write_corpus
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -41,6 +41,7 @@ from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text, model_input
+from tsumugi.tokenization.text_ids import special_tokens
 from tsumugi.tokenization.tokens import encode_shard
 
 SEQ2SEQ, ENCODERS = {"sonoisa_t5"}, {"tohoku_bert", "old_tohoku_bert", "google_bert", "izumi_deberta"}
@@ -219,6 +220,21 @@ def test_a_publisher_who_wants_no_beginning_token_is_heard(taken):
     assert start_id(tokenizer) == tokenizer.eos_token_id != tokenizer.bos_token_id
 
 
+@pytest.mark.parametrize("with_bos", [True, False])
+def test_a_beginning_token_is_heard_beside_tokenizer_json(taken, with_bos, tmp_path):
+    folder = taken("llama")
+    (folder / "tokenizer.model").unlink()
+    backend = _bpe_of(llama_spiece())
+    if not with_bos:
+        backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(folder / "tokenizer.json"))
+    _edit(folder / "tokenizer_config.json", add_bos_token=with_bos)
+    tokenizer = load_tokenizer(str(folder))
+    assert start_id(tokenizer) == (1 if with_bos else 2)
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert start_id(load_tokenizer(str(tmp_path / "again"))) == start_id(tokenizer)
+
+
 def test_n_grams_count_no_beginning_tokens():
     plain, begun = NgramModel([[5, 6, 2]], 9, 2), NgramModel([[1, 5, 6, 2]], 9, 2, bos=1)
     assert begun.tokens == plain.tokens
@@ -392,6 +408,8 @@ def test_the_sentinels_of_mt5_are_no_text(tmp_path):
 
 
 def _assert_sentinels_hidden(tokenizer):
+    special = special_tokens(tokenizer)
+    assert {f"\u2581<extra_id_{i}>" for i in range(100)} <= special
     assert tokenizer.convert_tokens_to_ids("\u2581<extra_id_0>") == len(tokenizer) - 1 == 359
     ids = encode_text(tokenizer, "猫 <extra_id_0>\u2581<extra_id_99>")
     assert max(ids) < 260
@@ -424,6 +442,14 @@ def test_fairseq_moves_the_ids_of_sentencepiece_by_one(tmp_path, kind, class_nam
     assert plain.encode("今日は良い天気です。", add_special_tokens=False) == encode_text(
         tokenizer, "今日は良い天気です。"
     )
+
+
+def test_a_class_that_cuts_otherwise_than_sentencepiece_is_said(tmp_path, capsys):
+    (tmp_path / "spiece.model").write_bytes(plain_spiece())
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "big_bird"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BigBirdTokenizer"}))
+    load_tokenizer(str(tmp_path))
+    assert "BigBirdTokenizer of Transformers cuts text otherwise than SentencePiece" in capsys.readouterr().err
 
 
 def test_albert_prepares_a_text_as_its_settings_say(taken):

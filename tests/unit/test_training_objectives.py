@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, GPT2Config, RwkvConfig, T5Config
+from tokenizers import Tokenizer
+from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, RwkvConfig, T5Config
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
@@ -94,6 +95,14 @@ def test_noise_spans_have_the_promised_number_of_tokens(length, density, mean, s
     assert (ends > starts).all()
     assert starts[0] > 0 and ends[-1] == length
     assert (starts[1:] > ends[:-1]).all(), "two spans never touch: they would be one"
+
+
+def test_span_corruption_finds_the_sentinels_of_mt5(token_folder, span_spec, word_tokenizer):
+    """They have a space in front."""
+    names = word_tokenizer.backend_tokenizer.to_str().replace("<extra_id_", "\u2581<extra_id_")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(names), eos_token="</s>", unk_token="<unk>")
+    found = build_objective(span_spec, corpora(token_folder), tokenizer, T5, 1)
+    assert found.sentinels == word_tokenizer.convert_tokens_to_ids([f"<extra_id_{i}>" for i in range(100)])
 
 
 def test_span_corruption_can_be_undone(spans):

@@ -5,13 +5,19 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, read_json, refuse_pointer
 from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
-from tsumugi.tokenization.sentencepiece_tokenizer import DEFAULTS, open_sentencepiece
+from tsumugi.tokenization.sentencepiece_tokenizer import (
+    DEFAULTS,
+    SentencePieceTokenizer,
+    open_sentencepiece,
+    pieces_by_sentencepiece,
+)
 from tsumugi.tokenization.text_ids import encode_texts
 from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
 
@@ -20,6 +26,7 @@ _GENERIC = (None, "PreTrainedTokenizer", "PythonBackend", "TokenizersBackend", "
 _LIKE_LLAMA = ("CodeLlamaTokenizer",)  # Transformers' conversion loses a space in front of an indented text
 _OF_MODEL = {"spiece.model": "T5Tokenizer", "tokenizer.model": "LlamaTokenizer", "spm.model": "DebertaV2Tokenizer"}
 _OF_MODEL |= {"sentencepiece.bpe.model": "XLMRobertaTokenizer"}
+_SHOWN = 4  # pieces of either side
 _FEW = 0.9  # of the model's ids: padded ones, which no token has, are never so many
 
 
@@ -39,6 +46,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
         tokenizer = _open(folder, rows if isinstance(rows, int) else None)
         _name_end_and_padding(tokenizer, source)
         _fit_model(tokenizer, rows, source)
+        _compare_with_sentencepiece(tokenizer, folder, source)
     except TsumugiError as error:
         raise TsumugiError(f"tokenizer {source}: {error}") from None
     except Exception as error:  # of many kinds: each class has its own way with a file that it cannot read
@@ -61,7 +69,21 @@ def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
         return WorldTokenizer(folder / VOCABULARY_FILE)  # as published for RWKV, by a class that comes with the files
     _check_vocabulary(folder, class_name)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    return as_published(tokenizer, folder)
+    tokenizer = as_published(tokenizer, folder)
+    if class_name == "LlamaTokenizer" and tokenizer.is_fast:
+        _begin_as_said(tokenizer, read_json(folder / _CONFIG).get("add_bos_token"))
+    return tokenizer
+
+
+def _begin_as_said(tokenizer: PreTrainedTokenizerBase, with_bos: bool | None) -> None:
+    """The configuration's word on the beginning token goes before that of tokenizer.json; Transformers 5 ignores it."""
+    bos = tokenizer.bos_token
+    if with_bos is None or bos is None or (tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]) == with_bos:
+        return
+    template = f"{bos} $A" if with_bos else "$A"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, pair=f"{template} $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
 
 
 def _class_name(folder: Path) -> str | None:
@@ -146,6 +168,23 @@ def _fit_model(tokenizer: PreTrainedTokenizerBase, rows: int | None, source: str
             f"{source}: warning: the tokenizer has {vocabulary[last] + 1} ids and the model {rows}: are they from one "
             "place, and is the vocabulary whole?"
         )
+
+
+def _compare_with_sentencepiece(tokenizer: PreTrainedTokenizerBase, folder: Path, source: str) -> None:
+    """Say where a class of Transformers cuts text otherwise than the SentencePiece model that it was made from."""
+    if isinstance(tokenizer, SentencePieceTokenizer) or (folder / TOKENIZER_JSON).is_file():
+        return
+    expected = pieces_by_sentencepiece(folder, LINES, tokenizer.unk_token)
+    for line, ids, pieces in zip(LINES, encode_texts(tokenizer, LINES), expected or (), strict=False):
+        found = tokenizer.convert_ids_to_tokens(ids)
+        if found != pieces:
+            place = next((i for i, pair in enumerate(zip(found, pieces, strict=False)) if pair[0] != pair[1]), -1)
+            shown = " against ".join(" ".join(part[max(place, 0) :][:_SHOWN]) for part in (found, pieces))
+            _say(
+                f"{source}: warning: {type(tokenizer).__name__} of Transformers cuts text otherwise than SentencePiece "
+                f"does with this model, for which the weights were trained ({shown}, in {line!r})"
+            )
+            return
 
 
 @cache

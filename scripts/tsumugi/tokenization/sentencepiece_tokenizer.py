@@ -291,6 +291,24 @@ def open_sentencepiece(folder: Path, class_name: str, rows: int | None) -> Sente
     return None
 
 
+def pieces_by_sentencepiece(folder: Path, lines: Sequence[str], unknown: str | None) -> list[list[str | None]] | None:
+    """What the folder's SentencePiece model cuts lines into, with ``unknown`` for what it has no piece for.
+
+    Returns:
+        None where there is no such model.
+    """
+    path = next((folder / name for name in MODEL_NAMES if (folder / name).is_file()), None)
+    if path is None or _is_tiktoken(path.read_bytes()):
+        return None
+    processor = sentencepiece.SentencePieceProcessor(
+        model_proto=_read_model(path.read_bytes(), path.name).SerializeToString()
+    )
+    return [
+        [unknown if processor.is_unknown(id_) else processor.id_to_piece(id_) for id_ in processor.encode(line)]
+        for line in lines
+    ]
+
+
 def _is_tiktoken(content: bytes) -> bool:
     """Llama 3's format under the old name: a line of base64 and a number for each token."""
     first, _, number = content.split(b"\n", 1)[0].partition(b" ")
