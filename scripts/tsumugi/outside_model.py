@@ -1,6 +1,7 @@
 """A model that came from outside: a directory, whose files decide what is made from it, or a name on a hub."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ VOCABULARIES = (
     *("vocab.txt", "vocab.json", "rwkv_vocab_v20230424.txt"),
 )
 WITHOUT_VOCABULARY = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")  # classes whose tokens are bytes
+FOR_PEOPLE = re.compile(r".*\.(md|rst|pdf|png|jpe?g)\Z|(README|LICEN[CS]E|NOTICE|COPYING)\b", re.IGNORECASE)
 TOKENIZER_FILES = ("*.json", "*.model", "*.txt", "*.spm", "*.jinja")
 _LFS = b"version https://git-lfs"
 
 
 def source_files(source: str) -> list[Path]:
-    """The regular files directly in the directory ``source``, hidden ones left out, by name; none for a hub name.
+    """The regular files directly in the directory ``source``, by name; none for a hub name.
+
+    Hidden ones are left out, and what only people read: a note that is added there has no model trained again.
 
     Raises:
         TsumugiError: there is no such directory, or it is empty.
@@ -29,7 +33,7 @@ def source_files(source: str) -> list[Path]:
     if source.startswith(HUB):
         return []
     folder = Path(source)
-    files = sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    files = sorted(path for path in folder.glob("[!.]*") if path.is_file() and not FOR_PEOPLE.match(path.name))
     if not files:
         raise TsumugiError(
             f"{source}: {'holds no files' if folder.is_dir() else 'there is no such directory'}; put a model that "

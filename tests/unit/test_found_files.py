@@ -9,6 +9,7 @@ import pytest
 import tsumugi.provenance.found_files
 from tsumugi.corpus.fetch import fetch_corpus, recorded_files
 from tsumugi.errors import TsumugiError
+from tsumugi.outside_model import source_files
 from tsumugi.provenance.found_files import HashMemory, changed_files
 
 SPEC = {"reader": "local_files", "files": ["raw/*.txt"]}
@@ -145,3 +146,11 @@ def test_the_identity_of_raw_files_does_not_depend_on_their_times(fetched):
     assert {key: before[key] for key in ("spec", "inputs", "outputs")} == {
         key: after[key] for key in ("spec", "inputs", "outputs")
     }
+
+
+def test_a_note_beside_a_model_has_nothing_trained_again(tmp_path):
+    decide = ["added_tokens.json", "config.json", "model.safetensors", "spiece.model", "vocab.txt"]
+    notes = ["README.md", "readme", "LICENSE", "LICENSE.txt", "Licence", "NOTICE", "card.png", ".gitattributes", "a.MD"]
+    for name in [*decide, *notes]:
+        (tmp_path / name).write_text(name)
+    assert [path.name for path in source_files(str(tmp_path))] == decide
