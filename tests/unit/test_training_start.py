@@ -107,6 +107,18 @@ def test_a_key_that_a_spec_lacks_is_named(place, message, training_specs, tmp_pa
         read_training_spec(tmp_path / "spec.json")
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [("recipe", "steps", True), ("recipe", "steps", "012"), ("corpora", "numbers", True), ("corpora", "numbers", -1.0)],
+)
+def test_a_number_that_a_person_did_not_write_into_a_spec_is_refused(section, key, value, training_specs, tmp_path):
+    spec = copy.deepcopy(training_specs["rwkv"])
+    spec[section][key] = value
+    (tmp_path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
+    with pytest.raises(TsumugiError, match=rf"spec\.json: 1 mistake\(s\) in the spec:\n  {section}\.{key}: "):
+        read_training_spec(tmp_path / "spec.json")
+
+
 def test_every_spec_of_the_tests_is_one(training_specs, tmp_path):
     for spec in training_specs.values():
         (tmp_path / "spec.json").write_text(json.dumps(spec), encoding="utf-8")

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from tsumugi.config import Adapter, Architecture, Objective, Recipe
+from tsumugi.config import Adapter, Architecture, Objective, Recipe, Weights
 from tsumugi.config_file import describe, mistakes
-from tsumugi.section import Section
+from tsumugi.section import Flag, Section
 from tsumugi.spec_file import read_spec
 
 KEYS = ("objective", "corpora", "train_on_dev", "architecture", "init_from", "adapter", "recipe")
@@ -19,6 +19,8 @@ class _Parts(Section):
     """What of a spec is a section of the configuration."""
 
     objective: Objective
+    corpora: Weights | None
+    train_on_dev: Flag
     architecture: Architecture | None = None
     adapter: Adapter | None = None
     recipe: Recipe
