@@ -1,12 +1,14 @@
 """Records that are no documents: named, gathered, counted, and refused where they are too many."""
 
+import gzip
 import json
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from corpus_samples import into_shards, read_items
 from tsumugi.corpus.fetch import fetch_corpus
-from tsumugi.corpus.readers import Rejected
+from tsumugi.corpus.readers import READERS, RawFile, Rejected
 from tsumugi.errors import TsumugiError
 
 
@@ -86,6 +88,18 @@ def test_a_long_line_of_cc100_is_never_taken_for_a_whole_document(tmp_path, limi
     path.write_text("長" * 1000 + "\n\n次")
     large, small = read_items("cc100", path, limit=limit)
     assert len(large.text.encode()) > limit and small.text == "次"
+
+
+def test_damage_behind_the_limit_of_a_plain_text_is_noticed(tmp_path):
+    whole = gzip.compress(("題\n" + "本文" * 2**20).encode())
+    spec = {"format": "text", "max_document_bytes": 100, "columns": {"text": "text", "title": "title"}}
+    file = RawFile(str(tmp_path / "a.txt.gz"), "a.txt.gz", None, "unknown")
+    Path(file.path).write_bytes(whole)
+    assert len(list(READERS["local_files"].read([file], spec))) == 1
+    for damaged in (whole[:-5], whole[:-8] + bytes(8)):
+        Path(file.path).write_bytes(damaged)
+        with pytest.raises(TsumugiError, match=r"a\.txt\.gz: damaged or cut off"):
+            list(READERS["local_files"].read([file], spec))
 
 
 def test_a_document_that_ends_within_a_character_is_malformed(tmp_path):

@@ -106,6 +106,8 @@ def _title_and_text(path: str, limit: int, *, titled: bool) -> tuple[bytes, byte
         while len(data) - start <= limit and (block := stream.read()):
             data += block
             start = end.end() if titled and (end := LINE_END.search(data)) else 0
+        while stream.read():  # what is damaged or cut off behind the limit shows only at the end
+            pass
     is_cut = len(data) - start > limit
     if titled and not start:
         return data[:limit], b"", is_cut
