@@ -186,7 +186,7 @@ class Decoding(Section):
     banned_tokens: tuple[TokenId, ...] = Field((), description="ids that are never written")
     # strict: of what is no number in the file, none is made; "12" is the text
     stop: tuple[Annotated[int, Field(ge=0, strict=True)] | Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="texts or token ids that end an output, itself without them"
+        (), description="texts, as the model writes them, or token ids that end an output, itself without them"
     )
     seed: Seed = 0
 
