@@ -71,15 +71,13 @@ def main() -> None:
     decoding = decoding_of(arguments)
     import torch  # after the arguments, which need not wait for it
     from tsumugi.generation.stream import stream_text
-    from tsumugi.models import load_run
-    from tsumugi.models.loading import load_pretrained
+    from tsumugi.models.loading import load_writer
     from tsumugi.positions import most_written
     from tsumugi.tokenization.prompts import encode_text, model_input
 
     torch.set_num_threads(arguments.threads)
-    outside = arguments.model.startswith("hub:")
-    model, tokenizer = load_pretrained(arguments.model) if outside else load_run(arguments.model)
-    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    model, tokenizer = load_writer(arguments.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
     prompt = encode_text(tokenizer, arguments.prompt)
     read = len(model_input(prompt, tokenizer, model.config.is_encoder_decoder))
     most = arguments.max_tokens or most_written(model.config.to_dict(), read, DEFAULT_TOKENS)

@@ -68,7 +68,7 @@ def _stream(writer: Writer, prompt: list[int], identifier: str) -> Iterator[str]
 
     def work() -> None:
         try:
-            with torch.inference_mode(), packed(writer.model):
+            with torch.inference_mode(), packed(writer.model, writer.max_output_tokens):
                 writer.model.generate(
                     **writer.arguments([writer.inputs(prompt)], [identifier]),
                     streamer=_Tokens(queue),

@@ -20,8 +20,9 @@ from transformers.utils import logging
 from tsumugi.errors import TsumugiError
 from tsumugi.models import bert, rwkv4, rwkv7, t5
 from tsumugi.models.adapter_base import find_base
+from tsumugi.models.half_weights import answer_in_fp32
 from tsumugi.models.tying import record_untied_head
-from tsumugi.models.weights import first_line, open_weights
+from tsumugi.models.weights import first_line, open_weights, stored_type
 from tsumugi.outside_model import (
     CONFIG,
     HUB,
@@ -50,11 +51,15 @@ def build_model(architecture: Mapping[str, Any], tokenizer: PreTrainedTokenizerB
     return build(architecture, len(tokenizer), tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
 
 
-def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def load_pretrained(source: str, as_stored: bool = False) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Open a model and its tokenizer from a directory, or from the hub as ``hub:org/name``.
 
     Weights are read from safetensors, or, where there are none, from PyTorch's files, of which tensors alone are
     accepted. No code that comes with a model is ever run.
+
+    Args:
+        as_stored: keep the type that all the weights have in their files, which are then mapped and not read; else, and
+            where they are of several types, they become fp32.
 
     Raises:
         TsumugiError: there is no such model, it is not whole, or its tokenizer does not belong to it.
@@ -65,7 +70,8 @@ def load_pretrained(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
     check_files(folder)
     tokenizer = load_tokenizer(source)
     config = open_config(folder, source)
-    model = open_weights(_model_class(config), folder, source)
+    dtype = (stored_type(folder) if as_stored else None) or torch.float32
+    model = open_weights(_model_class(config), folder, source, dtype)
     record_untied_head(model)
     return model, tokenizer
 
@@ -140,17 +146,35 @@ def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
 
 
 def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run in eval mode as one model without an adapter.
+    """Open a finished run in eval mode as one model without an adapter, to be written in another form.
+
+    Without an adapter the weights have the type that they have in their files.
 
     Raises:
         TsumugiError: its adapter cannot be folded in, or not without changing the answers.
     """
     directory = Path(directory)
     if not (directory / "adapter").is_dir():
-        return load_run(directory)
+        model, tokenizer = load_pretrained(str(directory), as_stored=True)
+        return model.eval(), tokenizer
     from tsumugi.models.adapters import merge, open_adapter
 
     return merge(open_adapter(directory)).eval(), load_tokenizer(str(directory))
+
+
+def load_writer(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Open a finished run, or another model's directory or hub name, in eval mode, to write one text with.
+
+    An RWKV that is stored in half precision stays so on a CPU, and answers as in fp32.
+    """
+    if (Path(source) / "adapter").is_dir():
+        return load_run(source)
+    kind = open_config(local_folder(source, [CONFIG], "model"), source).model_type
+    keep = kind in ("rwkv", "rwkv7") and not torch.cuda.is_available()
+    model, tokenizer = load_pretrained(source, as_stored=keep)
+    if model.dtype != torch.float32:
+        answer_in_fp32(model)
+    return model.eval(), tokenizer
 
 
 def predicts_masked_tokens(config: PretrainedConfig) -> bool:

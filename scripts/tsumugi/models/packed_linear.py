@@ -8,28 +8,38 @@ that PyTorch's compiler uses for frozen weights; no compiler is needed to call t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import torch
 from torch import nn
 
+from tsumugi.models.tying import names_by_parameter
+from tsumugi.provenance.memory import available_memory
+
+WORTHWHILE = 64  # tokens: ordering the weights and putting them back takes as long as some 50 of one text gain
+
 
 @contextmanager
-def packed(model: nn.Module) -> Iterator[None]:
+def packed(model: nn.Module, tokens: int = WORTHWHILE) -> Iterator[None]:
     """Within the block, the fp32 linear layers of a model on a CPU answer from ordered copies of their weights.
 
-    The answers differ in rounding alone. The copies take as much memory as the weights, and do not follow them: the
-    block is for a model that does not learn. Where a gradient is wanted, or other rows come, a layer answers as ever.
+    The answers differ in rounding alone. A copy stands in the weight's place, so that memory grows by no more than the
+    largest weight, and by those that several modules share; in the end the weights are as before, to the bit. Layers
+    for which there is no memory are left as they are. The block is for a model that does not learn: where a gradient is
+    wanted, or other rows come, a layer becomes a plain one again.
+
+    Args:
+        tokens: how many will be computed at most; for a few it is not worth the time, and nothing is done.
     """
-    layers = [layer for layer in model.modules() if _can_be_packed(layer)]
+    shared = {weight for weight, names in names_by_parameter(model).items() if len(names) > 1}
+    layers: list[_Packed] = []
     try:
-        for layer in layers:
-            weight = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
-            layer.forward = partial(_forward, layer, weight)
+        for layer in model.modules() if tokens >= WORTHWHILE else ():
+            if _can_be_packed(layer) and layer.weight.nbytes < available_memory():
+                layers.append(_Packed(layer, keep=id(layer.weight) in shared))
         yield
     finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
+        for one in layers:
+            one.undo()
 
 
 def _can_be_packed(layer: nn.Module) -> bool:
@@ -39,7 +49,31 @@ def _can_be_packed(layer: nn.Module) -> bool:
     return layer.weight.is_cpu and layer.weight.dtype == torch.float32 and torch.backends.mkldnn.is_available()
 
 
-def _forward(layer: nn.Linear, weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    if torch.is_grad_enabled() or rows.dtype != torch.float32:
-        return nn.Linear.forward(layer, rows)
-    return torch.ops.mkldnn._linear_pointwise(rows, weight, layer.bias, "none", [], "")
+class _Packed:
+    """The ordered weight of a layer, which answers in the layer's place."""
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __init__(self, layer: nn.Linear, keep: bool) -> None:
+        self._layer, self._keep = layer, keep
+        self._weight: torch.Tensor | None = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
+        if not keep:  # of the same shape and type, in the memory of one number
+            layer.weight.data = torch.zeros(()).expand(layer.weight.shape)
+        layer.forward = self
+
+    def __call__(self, rows: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() or rows.dtype != torch.float32:
+            self.undo()
+            return self._layer(rows)
+        return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._layer.bias, "none", [], "")
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def undo(self) -> None:
+        """Make the layer a plain one with its own weight; a second time nothing is left to do."""
+        if self._weight is None:
+            return
+        if not self._keep:
+            self._layer.weight.data = self._weight.to_dense()
+        self._weight = None
+        del self._layer.forward

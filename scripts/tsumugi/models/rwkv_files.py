@@ -21,6 +21,7 @@ from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM
+from tsumugi.models.torch_file import Entry, save_tensors
 from tsumugi.models.tying import is_head_tied
 
 RwkvModel = Rwkv4ForCausalLM | Rwkv7ForCausalLM
@@ -102,25 +103,21 @@ def write_rwkv(model: PreTrainedModel, path: str | Path, dtype: torch.dtype | No
             f"{path}: layer_norm_epsilon is {epsilon}, but whoever opens a .pth assumes {LAYER_NORM_EPSILON}; "
             "this model can only be kept as a directory"
         )
-    tensors = {}
-    for name, tensor in model.state_dict().items():
-        key = _official(name)
-        tensors[key] = _finite(path, key, _compact(tensor.to("cpu", dtype or tensor.dtype)))
+    entries = {_official(name): _entry(path, name, tensor, dtype) for name, tensor in model.state_dict().items()}
     if is_head_tied(model):
-        tensors["head.weight"] = tensors["emb.weight"]
+        entries["head.weight"] = entries["emb.weight"]
     with atomic_path(path) as temporary:
-        torch.save(tensors, temporary)
+        save_tensors(entries, temporary)
+
+
+def _entry(path: Path, name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> Entry:
+    dtype = dtype or tensor.dtype
+    return Entry(tensor.shape, dtype, lambda: _finite(path, _official(name), tensor.to("cpu", dtype)))
 
 
 def _official(name: str) -> str:
     """The official key of one of our parameters."""
     return ".".join(OFFICIAL_NAMES.get(part, part) for part in name.removeprefix("rwkv.").split("."))
-
-
-def _compact(tensor: torch.Tensor) -> torch.Tensor:
-    """Alone in its memory: ``torch.save`` writes all the memory that a tensor is a part of."""
-    alone = tensor.is_contiguous() and tensor.untyped_storage().nbytes() == tensor.numel() * tensor.itemsize
-    return tensor if alone else tensor.contiguous().clone()
 
 
 def _same_memory(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:

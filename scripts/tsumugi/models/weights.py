@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig, PreTrainedModel
 
 from tsumugi.errors import TsumugiError
@@ -14,14 +16,18 @@ from tsumugi.outside_model import weight_files
 
 _HEADS = ("cls.", "lm_head.", "lm_predictions.", "generator_", "vocab_")  # of encoders: what predicts masked tokens
 _SHOWN = 5
+TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # safetensors' names
 
 
-def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel:
-    """The model in ``folder`` in fp32.
+def open_weights(model_class: Any, folder: Path, source: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model in ``folder``.
+
+    Weights that have the type already are not read but mapped from their file.
 
     Args:
         model_class: with Transformers' ``from_pretrained``.
         source: what errors call the model.
+        dtype: of the weights in memory.
 
     Raises:
         TsumugiError: a file is damaged or holds more than tensors, or weights are missing, misshapen or no numbers.
@@ -37,7 +43,7 @@ def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel
             trust_remote_code=False,
             use_safetensors=not pickles,
             weights_only=True,
-            dtype="float32",
+            dtype=dtype,
             output_loading_info=True,
         )
     except Exception as error:  # of many kinds: safetensors', PyTorch's, those of shapes and of the model's own code
@@ -46,6 +52,20 @@ def open_weights(model_class: Any, folder: Path, source: str) -> PreTrainedModel
     refuse_non_finite(model, source)
     _make_savable(model)
     return model
+
+
+def stored_type(folder: Path) -> torch.dtype | None:
+    """The type that all the weights in ``folder`` have; None where they differ, and of PyTorch's own files."""
+    found = set()
+    for file in weight_files(folder):
+        if file.suffix != ".safetensors":
+            return None
+        try:
+            with safe_open(file, "pt") as tensors:
+                found |= {tensors.get_slice(name).get_dtype() for name in tensors.keys()}  # noqa: SIM118, is no dict
+        except SafetensorError:  # what is wrong with it is said when it is opened
+            return None
+    return TYPES.get(found.pop()) if len(found) == 1 else None
 
 
 def first_line(error: Exception) -> str:

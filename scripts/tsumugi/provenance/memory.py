@@ -57,6 +57,20 @@ class MemoryMeter:
         }
 
 
+def available_memory() -> int:
+    """Bytes that this process can still take before the machine, or the control group of its job, has none left."""
+    free = []
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or not version 2
+        group = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
+        limit = int((group / "memory.max").read_text())
+        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        free.append(limit - int(used["anon"]) - int(used["kernel"]))  # files in memory make room
+    return min(free)
+
+
 def _cuda() -> bool:
     torch = sys.modules.get("torch")  # a job that never imported torch has used no device
     return torch is not None and torch.cuda.is_available()

@@ -1,0 +1,151 @@
+"""What a large model takes: weights once and not twice, half precision where it is stored, files tensor by tensor."""
+
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import torch
+from test_config import ROOT
+from tiny_models import make_model, make_tokenizer
+from torch import nn
+from tsumugi.generation.stream import stream_text
+from tsumugi.models import build_model, load_run
+from tsumugi.models.adapters import example_logits
+from tsumugi.models.loading import load_pretrained, load_writer
+from tsumugi.models.packed_linear import packed
+from tsumugi.models.rwkv_files import DTYPES, read_rwkv, write_rwkv
+from tsumugi.provenance.memory import available_memory
+
+RWKV = {
+    "rwkv4": {"kind": "rwkv4", "n_layer": 2, "n_embd": 24},
+    "rwkv7": {"kind": "rwkv7", "n_layer": 2, "n_embd": 24, "head_size": 12},
+}
+
+
+def stored(kind, dtype, folder, tied=False):
+    torch.manual_seed(0)
+    model = build_model(RWKV[kind] | {"tie_embeddings": tied}, make_tokenizer())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "time_" not in name:
+                weight.normal_(0, 0.5)
+    model.to(DTYPES[dtype]).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+@pytest.mark.parametrize("kind", RWKV)
+def test_half_precision_weights_answer_as_in_fp32_and_stay_half(kind, dtype, tied, tmp_path):
+    folder = str(stored(kind, dtype, tmp_path / "model", tied))
+    wide, half = load_run(folder)[0], load_writer(folder)[0]
+    expected = example_logits(wide)
+    assert (example_logits(half) - expected).abs().max() <= 1e-5 * expected.abs().max()
+    large = [layer.weight for layer in half.modules() if isinstance(layer, (nn.Linear, nn.Embedding))]
+    assert large and {weight.dtype for weight in large} == {DTYPES[dtype]}
+    small = {id(weight) for weight in half.parameters()} - {id(weight) for weight in large}
+    assert {weight.dtype for weight in half.parameters() if id(weight) in small} == {torch.float32}
+    decoding = {"do_sample": False}
+    texts = ["".join(stream_text(m, make_tokenizer(), [4, 5, 6], decoding, 20)) for m in (wide, half)]
+    assert texts[0] == texts[1]
+
+
+def test_other_models_and_weights_of_several_types_become_fp32(tmp_path):
+    model = make_model("gpt2").bfloat16()
+    model.save_pretrained(tmp_path / "gpt2")
+    make_tokenizer().save_pretrained(tmp_path / "gpt2")
+    mixed = load_pretrained(str(stored("rwkv4", "bf16", tmp_path / "mixed")))[0]
+    mixed.head.weight.data = mixed.head.weight.bfloat16()
+    mixed.save_pretrained(tmp_path / "mixed")
+    for name in ("gpt2", "mixed"):
+        opened = load_writer(str(tmp_path / name))[0]
+        assert {weight.dtype for weight in opened.parameters()} == {torch.float32}
+
+
+def test_ordered_weights_stand_in_the_place_of_the_plain_ones():
+    model = make_model("rwkv4")
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+
+    def in_memory():
+        return sum({weight.data_ptr(): weight.untyped_storage().nbytes() for weight in model.parameters()}.values())
+
+    linear = sum(layer.weight.nbytes for layer in model.modules() if isinstance(layer, nn.Linear))
+    whole = in_memory()
+    with torch.inference_mode(), packed(model):
+        assert in_memory() <= whole - linear + 4 * 100
+    assert in_memory() == whole
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert not any(weight.is_inference() for weight in model.parameters()), "they can still be trained"
+
+
+def test_a_table_that_is_also_the_head_stays_while_it_is_ordered():
+    torch.manual_seed(0)
+    model = build_model(RWKV["rwkv4"] | {"tie_embeddings": True}, make_tokenizer()).eval()
+    expected = example_logits(model)
+    with torch.inference_mode(), packed(model):
+        assert torch.allclose(example_logits(model), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        assert model.get_input_embeddings().weight.untyped_storage().nbytes() > 4
+    assert model.head.weight is model.get_input_embeddings().weight
+    assert torch.equal(example_logits(model), expected)
+
+
+def test_weights_are_not_ordered_for_a_few_tokens_nor_where_memory_is_short(monkeypatch):
+    model = make_model("rwkv4")
+    with packed(model, tokens=5):
+        assert not any("forward" in vars(layer) for layer in model.modules())
+    monkeypatch.setattr("tsumugi.models.packed_linear.available_memory", lambda: 10)
+    with packed(model):
+        assert not any("forward" in vars(layer) for layer in model.modules())
+
+
+def test_available_memory_is_that_of_this_machine():
+    assert 0 < available_memory() < 2**50
+
+
+@pytest.mark.parametrize("kind", RWKV)
+def test_a_pth_is_what_torch_save_writes(kind, tmp_path):
+    model = make_model(kind)
+    write_rwkv(model, tmp_path / "ours.pth")
+    content = torch.load(tmp_path / "ours.pth", weights_only=True)
+    assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in content.values())
+    torch.save(content, tmp_path / "theirs.pth")
+    with zipfile.ZipFile(tmp_path / "ours.pth") as ours, zipfile.ZipFile(tmp_path / "theirs.pth") as theirs:
+        assert ours.testzip() is None
+        roots = [archive.namelist()[0].partition("/data.pkl")[0] for archive in (ours, theirs)]
+        for part in ("data.pkl", "byteorder", *(f"data/{number}" for number in range(len(content)))):
+            assert ours.read(f"{roots[0]}/{part}") == theirs.read(f"{roots[1]}/{part}"), part
+    mapped = torch.load(tmp_path / "ours.pth", weights_only=True, mmap=True)
+    assert all(torch.equal(mapped[name], tensor) for name, tensor in content.items())
+
+
+def peak(*command):
+    """Of a process and its children, in bytes, beyond nothing."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+def test_writing_and_exporting_take_the_weights_once(tmp_path):
+    small, large = stored("rwkv4", "bf16", tmp_path / "small"), tmp_path / "large"
+    settings = RWKV["rwkv4"] | {"n_layer": 6, "n_embd": 1024, "tie_embeddings": False}
+    model = build_model(settings, make_tokenizer()).bfloat16()
+    size = sum(weight.nbytes for weight in model.parameters())
+    largest = max(weight.nbytes for weight in model.parameters())
+    model.save_pretrained(large)
+    make_tokenizer().save_pretrained(large)
+    del model
+    scripts = ROOT / "scripts"
+    for name, bound in (("write_text.py", size), ("export_rwkv.py", size + 3 * largest)):
+        grown = []
+        for folder in (small, large):
+            output = ["--output", tmp_path / f"{folder.name}.pth"] if name == "export_rwkv.py" else []
+            prompt = ["--prompt", "数", "--max-tokens", "2"] if name == "write_text.py" else []
+            grown.append(peak(sys.executable, scripts / name, "--model", folder, *output, *prompt))
+        assert grown[1] - grown[0] <= 1.25 * bound + 2**26, name
+    assert all(tensor.dtype == torch.float32 for tensor in read_rwkv(tmp_path / "large.pth").parameters())
