@@ -85,7 +85,7 @@ def struck(cluster, new_scene, tmp_path_factory):
         cluster.clear()
         raise
     finally:
-        cluster.run("scontrol", "delete", "partition=elsewhere")
+        cluster.run("scontrol", "delete", "partition=elsewhere", check=False)  # a controller that restarts forgets it
 
 
 def strike(cluster, one, other):
@@ -128,10 +128,14 @@ def leave_alone(cluster, scene):
         "sbatch", "--partition=urgent", "--exclusive", f"--nodelist={scene.node_of('going')}", "--output=/dev/null",
         "--wrap=true",
     )  # fmt: skip
-    saved = scene.saved_step("going")
     scene.wait("it is preempted", lambda: "PREEMPTED" in [start.state for start in scene.starts("going")])
-    with ThreadPoolExecutor() as pool:  # on a slow machine it would be over before Snakemake looks for it
-        held = pool.submit(scene.hold, "going", after=saved)
+
+    def hold_again():  # on a slow machine it would be over before Snakemake looks for it
+        scene.wait("it runs again", lambda: scene.node_of("going"))
+        scene.hold("going", after=scene.saved_step("going"))
+
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(hold_again)
         main = scene.start("models")
         scene.wait("it is taken over", lambda: "(train_model going 1) is taken over" in scene.said(), main)
         held.result()
