@@ -178,7 +178,8 @@ class VirtualSlurm:
 
     def _start_accounting(self) -> None:
         own = self.folder / "database"
-        where = [f"--datadir={own}/data", "--user=root"]
+        # Not in /tmp, where two that start at the same time take each other's temporary tables.
+        where = [f"--datadir={own}/data", f"--tmpdir={own}", "--user=root"]
         self._daemon(
             HEAD, "mariadb-install-db", "--no-defaults", *where,
             "--auth-root-authentication-method=normal", "--skip-test-db",
