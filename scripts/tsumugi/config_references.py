@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tsumugi.cluster.needs import Needs
-from tsumugi.config import FITS, LEARNS, Adapter, Architecture, Config, Run
+from tsumugi.config import FITS, LEARNS, Adapter, Config, Run
 from tsumugi.outside_model import outside_config
 from tsumugi.positions import learned_positions, length_error, pair_lengths
 
@@ -21,7 +21,10 @@ EMBEDDINGS = {  # modules of each kind of model that compute with one table, and
     "rwkv7": (("rwkv.embeddings",), "head"),
     "t5": (("shared", "encoder.embed_tokens", "decoder.embed_tokens"), "lm_head"),
     "bert": (("bert.embeddings.word_embeddings",), "cls.predictions.decoder"),
+    "gpt2": (("transformer.wte",), "lm_head"),
+    "llama": (("model.embed_tokens",), "lm_head"),
 }
+TIED_UNLESS_SAID = ("bert", "gpt2", "t5")  # model types of Transformers; others say so in config.json where they are
 
 
 def reference_errors(config: Config) -> list[str]:
@@ -102,8 +105,8 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
     first = config.runs[config.first_run(name)]
     if first.architecture is not None:
         yield from _objective_errors(config, name, first.architecture)
-        if run.adapter is not None and run.adapter.merge and not any(map(_unties, (config.runs[one] for one in seen))):
-            yield from _merge_errors(f"runs.{name}.adapter", run.adapter, config.architectures[first.architecture])
+    if run.adapter is not None and run.adapter.merge and not any(map(_unties, (config.runs[one] for one in seen))):
+        yield from _merge_errors(f"runs.{name}.adapter", run.adapter, *_kind_and_ties(config, first))
     yield from _length_errors(config, name, first)
     if first.tokenizer is not None:
         objective, kind = run.objective.kind, config.tokenizers[first.tokenizer].kind
@@ -156,7 +159,17 @@ def _unties(run: Run) -> bool:
     )
 
 
-def _merge_errors(key: str, adapter: Adapter, architecture: Architecture) -> Iterator[str]:
+def _kind_and_ties(config: Config, first: Run) -> tuple[str, bool]:
+    """What kind of model a chain of runs begins with, and whether its head is its table of embeddings."""
+    if first.architecture is not None:
+        architecture = config.architectures[first.architecture]
+        return architecture.kind, getattr(architecture, "tie_embeddings", True)
+    outside = outside_config(first.init_from)
+    kind = str(outside.get("model_type"))
+    return {"rwkv": "rwkv4"}.get(kind, kind), bool(outside.get("tie_word_embeddings", kind in TIED_UNLESS_SAID))
+
+
+def _merge_errors(key: str, adapter: Adapter, kind: str, tied: bool) -> Iterator[str]:
     """Modules that an adapter is asked to change, and with whose weights others compute: it cannot be folded in."""
     settings = {} if adapter.peft is None else {"type": adapter.peft.type} | adapter.peft.model_extra
     if settings.get("type") in BESIDE:
@@ -165,8 +178,8 @@ def _merge_errors(key: str, adapter: Adapter, architecture: Architecture) -> Ite
         return  # less than the names say: seen when the adapter is put on
     part = "lora" if adapter.lora is not None else "peft"
     asked = adapter.lora.target_modules if adapter.lora is not None else settings.get("target_modules")
-    tables, head = EMBEDDINGS[architecture.kind]
-    shared = [*tables, head] if getattr(architecture, "tie_embeddings", True) else list(tables)
+    tables, head = EMBEDDINGS.get(kind, ((), ""))  # of another kind it is seen when the adapter is put on
+    shared = [*tables, head] if tied else list(tables)
     for module in shared if len(shared) > 1 and asked != "all-linear" else ():
         if _is_asked_for(module, asked):
             others = ", ".join(other for other in shared if other != module)

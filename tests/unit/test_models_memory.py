@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -78,6 +79,28 @@ def test_ordered_weights_stand_in_the_place_of_the_plain_ones():
     assert in_memory() == whole
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     assert not any(weight.is_inference() for weight in model.parameters()), "they can still be trained"
+
+
+def test_pages_of_a_mapped_file_are_given_back_and_read_again(tmp_path):
+    settings = RWKV["rwkv4"] | {"n_embd": 512, "tie_embeddings": False}
+    torch.manual_seed(0)
+    build_model(settings, make_tokenizer()).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    model = load_run(tmp_path)[0]
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+
+    def mapped():
+        lines = Path("/proc/self/smaps").read_text().partition(f"{tmp_path}/model.safetensors")[2].splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Rss:"))
+
+    linear = sum(layer.weight.nbytes for layer in model.modules() if isinstance(layer, nn.Linear))
+    whole = mapped()
+    assert whole > linear
+    with torch.inference_mode(), packed(model):
+        assert mapped() < whole - 0.9 * linear
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    again = load_run(tmp_path)[0]
+    assert all(torch.equal(weight, before[name]) for name, weight in again.state_dict().items())
 
 
 def test_a_table_that_is_also_the_head_stays_while_it_is_ordered():

@@ -56,7 +56,7 @@ def build(kind):
     tokenizer = make_tokenizer()
     common = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     if kind == "gpt2":
-        return GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=24, n_layer=2, n_head=2, **common))
+        return GPT2LMHeadModel(GPT2Config(n_positions=512, n_embd=24, n_layer=2, n_head=2, **common))
     if kind == "llama":
         sizes = {"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
         return LlamaForCausalLM(LlamaConfig(tie_word_embeddings=True, **sizes, **common))
@@ -306,4 +306,27 @@ def test_an_adapter_that_could_not_be_folded_in_is_refused_with_the_config(run, 
 def test_an_adapter_that_can_be_folded_in_is_not_refused_with_the_config(adapter):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     raw["runs"]["rwkv-title"]["adapter"] = adapter | {"merge": True}
+    load_config(raw)
+
+
+@pytest.mark.parametrize("kind", ["rwkv4", "t5", "gpt2", "llama"])
+def test_an_adapter_on_a_tied_model_from_outside_is_refused_with_the_config(kind, bases):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    run = raw["runs"]["rwkv-title"]
+    for target, refused in ((NAMES[kind][0], True), (NAMES[kind][2], False)):
+        run |= {"init_from": str(bases / kind), "adapter": {"lora": {"r": 4, "alpha": 4, "target_modules": [target]}}}
+        run["adapter"]["merge"] = True
+        raw["reports"] = {}
+        if refused:
+            with pytest.raises(TsumugiError, match=f"{target} shares its weights with"):
+                load_config(raw)
+        else:
+            load_config(raw)
+
+
+def test_an_untied_model_from_outside_is_not_refused(bases):
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    adapter = {"lora": {"r": 4, "alpha": 4, "target_modules": ["lm_head"]}, "merge": True}
+    raw["runs"]["rwkv-title"] |= {"init_from": str(bases / "t5-untied"), "adapter": adapter}
+    raw["reports"] = {}
     load_config(raw)

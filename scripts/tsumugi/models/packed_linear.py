@@ -6,13 +6,14 @@ comes of weights that are put into its order once. On an Intel processor it was 
 that PyTorch's compiler uses for frozen weights; no compiler is needed to call them.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from tsumugi.models.tying import names_by_parameter
+from tsumugi.models.mapped_files import forget_pages
 from tsumugi.provenance.memory import available_memory
 
 WORTHWHILE = 64  # tokens: ordering the weights and putting them back takes as long as some 50 of one text gain
@@ -30,12 +31,12 @@ def packed(model: nn.Module, tokens: int = WORTHWHILE) -> Iterator[None]:
     Args:
         tokens: how many will be computed at most; for a few it is not worth the time, and nothing is done.
     """
-    shared = {weight for weight, names in names_by_parameter(model).items() if len(names) > 1}
+    places = Counter(weight.data_ptr() for _, weight in model.named_parameters(remove_duplicate=False))
     layers: list[_Packed] = []
     try:
         for layer in model.modules() if tokens >= WORTHWHILE else ():
             if _can_be_packed(layer) and layer.weight.nbytes < available_memory():
-                layers.append(_Packed(layer, keep=id(layer.weight) in shared))
+                layers.append(_Packed(layer, keep=places[layer.weight.data_ptr()] > 1))
         yield
     finally:
         for one in layers:
@@ -58,6 +59,7 @@ class _Packed:
         self._layer, self._keep = layer, keep
         self._weight: torch.Tensor | None = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
         if not keep:  # of the same shape and type, in the memory of one number
+            forget_pages(layer.weight)
             layer.weight.data = torch.zeros(()).expand(layer.weight.shape)
         layer.forward = self
 
