@@ -12,8 +12,11 @@ TABLE = "table"  # `record_property` under this name: text that the summary show
 def pytest_configure():
     """Let SIGTERM, as `timeout` sends it, end the tests like Ctrl-C: what they have started is stopped.
 
-    Ctrl-C itself too: a shell that starts the tests with `&` has it ignored, by what the tests start as well.
+    Ctrl-C itself too: a shell that starts the tests with `&` has it ignored, by what the tests start as well. So has
+    `nohup` SIGHUP; the tests go on without regard to it, and what they start does not inherit that.
     """
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
 
