@@ -33,13 +33,12 @@ from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import check_files, source_files
 from tsumugi.reporting.inputs import manifests as report_manifests
 from tsumugi.reporting.spec import report_spec
-from tsumugi.snakemake_lock import name_owner_of_locks, take_hangup_for_termination
+from tsumugi.snakemake_lock import name_owner_of_locks
 from tsumugi.specs import SPECS
 from tsumugi.yaml_file import YamlFile
 
 if workflow.is_main_process:
     name_owner_of_locks()
-    take_hangup_for_termination()
 
 # A `configfile:` would be merged with the one on the command line; this way `--configfile` replaces it, in the main
 # process and in the jobs that it submits.

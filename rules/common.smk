@@ -16,6 +16,7 @@ from tsumugi.cluster.start_check import check_jobs
 from tsumugi.cluster.suiting import Defaults
 from tsumugi.corpus.addresses import is_url, name_of
 from tsumugi.corpus.file_patterns import matching_files
+from tsumugi.hangup import stop_jobs_at_hangup
 from tsumugi.provenance import read_manifest
 from tsumugi.provenance.found_files import HashMemory, changed_files
 
@@ -141,6 +142,8 @@ if ON_CLUSTER and workflow.is_main_process:
     mend_plugin(Path.cwd())  # what Snakemake's Slurm plugin lacks
 elif ON_CLUSTER:
     mend_plugin_inside()
+elif workflow.is_main_process:
+    stop_jobs_at_hangup()  # on a cluster they go on, and the next Snakemake with them
 
 
 @cache

@@ -8,7 +8,6 @@ has named (another version, another workflow), stays Snakemake's to decide about
 """
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -175,9 +174,3 @@ def _renewed(files: list[Path]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def take_hangup_for_termination() -> None:
-    """Let SIGHUP, from a terminal that closes, end Snakemake in order as SIGTERM does, unless ``nohup`` ignores it."""
-    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
