@@ -218,6 +218,17 @@ def test_a_gathering_file_stands_for_what_it_names(chain):
     assert named(paths) == [Path(name) for name in ("shard.json", "raw.json", "model.json", "absent.json")]
 
 
+def test_a_gathering_file_of_a_moved_folder_stands_for_what_lies_there(chain, tmp_path, monkeypatch):
+    Path("parts").mkdir()
+    gather(["shard.json"], "parts/part.json")
+    moved = tmp_path / "moved"
+    shutil.copytree(".", moved, ignore=shutil.ignore_patterns("moved"))
+    assert named([Path("parts/part.json")]) == [Path("shard.json")]
+    assert named([moved / "parts/part.json"]) == [moved / "shard.json"], "not that of the present folder"
+    monkeypatch.chdir("/")
+    assert named([moved / "parts/part.json"]) == [moved / "shard.json"]
+
+
 def test_a_gathering_file_changes_when_what_it_names_does_and_only_then(chain):
     def gathered():
         gather(["raw.json", "shard.json"], "part.json")

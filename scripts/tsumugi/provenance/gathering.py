@@ -5,6 +5,7 @@ their identities, so that its content changes when a shard does, and only then.
 """
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,4 +38,13 @@ def _gathered(path: Path) -> list[Path]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [Path(name) for name in content.get(KEY, ())] if isinstance(content, dict) else []
+    return [_place(name, path) for name in content.get(KEY, ())] if isinstance(content, dict) else []
+
+
+def _place(name: str, gathered_in: Path) -> Path:
+    """Where a manifest lies now: the names are those from the working folder, which holds the gathering file too."""
+    for folder in Path(os.path.abspath(gathered_in)).parents:
+        if (folder / name).exists():
+            found = folder / name
+            return Path(name) if Path(name).exists() and found.samefile(name) else found
+    return Path(name)
