@@ -156,8 +156,12 @@ def peak(*command):
 
 def test_writing_and_exporting_take_the_weights_once(tmp_path):
     small, large = stored("rwkv4", "bf16", tmp_path / "small"), tmp_path / "large"
-    settings = RWKV["rwkv4"] | {"n_layer": 6, "n_embd": 1024, "tie_embeddings": False}
-    model = build_model(settings, make_tokenizer()).bfloat16()
+    settings = RWKV["rwkv4"] | {"n_layer": 12, "n_embd": 1024, "tie_embeddings": False}
+    with torch.device("meta"):  # its own way of filling weights takes long
+        model = build_model(settings, make_tokenizer()).bfloat16()
+    model = model.to_empty(device="cpu")
+    for weight in model.parameters():
+        nn.init.constant_(weight, 0.01)
     size = sum(weight.nbytes for weight in model.parameters())
     largest = max(weight.nbytes for weight in model.parameters())
     model.save_pretrained(large)
@@ -170,5 +174,7 @@ def test_writing_and_exporting_take_the_weights_once(tmp_path):
             output = ["--output", tmp_path / f"{folder.name}.pth"] if name == "export_rwkv.py" else []
             prompt = ["--prompt", "数", "--max-tokens", "2"] if name == "write_text.py" else []
             grown.append(peak(sys.executable, scripts / name, "--model", folder, *output, *prompt))
-        assert grown[1] - grown[0] <= 1.25 * bound + 2**26, name
+        noise = 2**28  # of libraries, whose pages a machine that is short of memory takes back
+        assert grown[1] - grown[0] <= 1.25 * bound + noise, name
+        assert 1.25 * bound + noise < 3 * size, "what fp32 weights and their file would take"
     assert all(tensor.dtype == torch.float32 for tensor in read_rwkv(tmp_path / "large.pth").parameters())
