@@ -48,8 +48,8 @@ def test_the_nodes_answer_and_jobs_find_them(cluster, tmp_path):
         request = make_request(inventory, Needs.model_validate(needs), "compute.needs.run", Defaults(500, 5))
         options = {"partition": request.partition, "constraint": request.constraint, "gres": request.gres}
         asked = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        landed = cluster.run("srun", *asked, f"--mem={request.mem_mb}", f"--nodes={request.nodes}", "hostname").stdout
-        assert landed.split() == [node]
+        asked += [f"--mem={request.share.mem_mb}", f"--nodes={request.nodes}"]
+        assert cluster.run("srun", *asked, "hostname").stdout.split() == [node]
 
 
 def test_what_no_node_could_say_is_left_to_fill_in(cluster, tmp_path):

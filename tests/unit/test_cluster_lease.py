@@ -171,9 +171,10 @@ def test_many_at_once_lose_no_update(file):
 
 @pytest.fixture(scope="module")
 def work(token_folder, training_specs):
-    """The working folder, with the spec of a run of 80 steps."""
+    """The working folder, with the spec of a run of 400 steps."""
     spec = training_specs["rwkv"]
-    recipe = spec["recipe"] | {"steps": 80, "eval_every": 80}
+    # long enough to be met at work on a machine where the one that looks waits for its turn
+    recipe = spec["recipe"] | {"steps": 400, "eval_every": 400}
     (token_folder / "held.json").write_text(json.dumps(spec | {"recipe": recipe}))
     for command in ("squeue", "scontrol"):  # of a Slurm that does not answer, in the place of one that there may be
         path = token_folder / "silent" / command

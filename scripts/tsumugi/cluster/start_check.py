@@ -68,7 +68,7 @@ def _message(impossible: Mapping[str, list[Any]], differences: Iterable[Differen
     lines = [f"{sum(map(len, impossible.values()))} job(s) can never start on this cluster; nothing was submitted:"]
     kinds = set()
     for reason, jobs in impossible.items():
-        names = [" ".join([job.rule.name, *map(str, job.wildcards)]) for job in jobs]
+        names = sorted(" ".join([job.rule.name, *map(str, job.wildcards)]) for job in jobs)
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         lines.append(f"  {', '.join(names[:SHOWN])}{more}: {reason}")
         kinds |= {kind for job in jobs for kind in (job.resources.get("kinds") or "").split(",")}
