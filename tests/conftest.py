@@ -1,9 +1,14 @@
 """How the tests share two cores: those on Slurm, which mostly wait, run beside two times others (`pytest -n 3`)."""
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+
+# Before torch is loaded, and for all that the tests start: several processes share these cores, and OpenMP's threads,
+# which by default spin while they wait for one another, would take them from those that have something to compute.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 WHOLE = ("cluster", "workflow")  # folders whose tests share what is made once, and take longest: they start first
 TABLE = "table"  # `record_property` under this name: text that the summary shows
