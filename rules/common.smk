@@ -268,11 +268,13 @@ def static_text(resource):
 
 def check_own_options():
     """Refuse a `slurm_extra` that says otherwise what its rule needs, as far as that is seen without looking at a job."""
-    for rule in workflow.rules if ON_CLUSTER and workflow.is_main_process else ():
-        extra, exclusive = rule.resources.get("slurm_extra"), rule.resources.get("exclusive")
+    if not ON_CLUSTER or not workflow.is_main_process:
+        return
+    for each in workflow.rules:
+        extra, exclusive = each.resources.get("slurm_extra"), each.resources.get("exclusive")
         if extra is not None and (said := static_text(extra)) is not None:
             try:
-                check_extra(said, {"exclusive": exclusive.raw if exclusive is not None else False}, rule.name)
+                check_extra(said, {"exclusive": exclusive.raw if exclusive is not None else False}, each.name)
             except TsumugiError as error:
                 raise WorkflowError(str(error)) from None
 

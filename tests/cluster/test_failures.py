@@ -226,7 +226,7 @@ def test_a_run_over_two_nodes_goes_on_when_snakemake_is_interrupted_and_a_node_d
     main = scene.start("models")
     scene.hold("apart", after=saved, process=main)
     lose(cluster, "v32-1")
-    scene.wait("the job has lost it", lambda: scene.starts("apart")[1].state != "RUNNING", main)
+    scene.wait("the job has lost it", lambda: "NODE_FAIL" in [start.state for start in scene.starts("apart")], main)
     cluster.revive_node("v32-1")
     assert scene.end(main) == 0, scene.said()[-4000:]
     # Slurm's order to end the job may reach the node when it is back, and end the job's next start too.

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from tsumugi.training.launch import cause
 
 SIGINT = "error: stopped by SIGINT; a checkpoint that was written is kept: run the same job again to go on\n"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -75,3 +77,23 @@ def test_what_all_processes_of_a_machine_find_wrong_is_said_by_the_first(check, 
         assert done.stderr.endswith(error)
     else:
         assert done.stderr == (error if rank == 0 else "")
+
+
+@pytest.mark.parametrize(
+    ("ends", "rank"),
+    [
+        ({1: (0, 1), 2: (0, -9)}, 2),  # noted in the same second
+        ({1: (0, 1), 2: (2, -9)}, 2),  # seen while the others are being ended
+        ({1: (0, 1), 2: (2, -15)}, 1),  # that is torch's own signal
+        ({1: (0, 1), 2: (61, -9)}, 1),  # and this is its last one
+        ({1: (0, -11), 2: (0, 1), 3: (0, 1)}, 1),
+        ({3: (5, 1), 4: (4, 1)}, 4),
+    ],
+)
+def test_a_killed_rank_is_named_and_not_one_that_has_lost_it(ends, rank, monkeypatch):
+    failures = {}
+    for each, (second, exitcode) in ends.items():
+        monkeypatch.setattr("time.time", lambda second=second: 1_000.0 + second)
+        failures[each] = ProcessFailure(local_rank=each, pid=each, exitcode=exitcode, error_file="none")
+    found, failure = cause(failures)
+    assert (found, failure.exitcode) == (rank, ends[rank][1])

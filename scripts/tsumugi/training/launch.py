@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import StringIO
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tsumugi.cluster.inventory import this_host
 from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
@@ -20,7 +20,10 @@ from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given
 from tsumugi.errors import TsumugiError, run_cli
 from tsumugi.training.interruption import REPEATED_SECONDS, stopping_signals
 
-SHUTDOWN_SECONDS = "60"  # for saving the state after a signal, where torchrun would give half of it
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+SHUTDOWN_SECONDS = 60  # for saving the state after a signal, where torchrun would give half of it
 SPEAKING_SECONDS = 1.0  # for the rank that names the error: torchrun ends the others as soon as one has left
 MEETING_SECONDS = 300  # from the first node to the last; imports from a slow disk take their time
 
@@ -60,7 +63,7 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
     from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_SECONDS))
     config = LaunchConfig(
         nproc_per_node=processes,
         rdzv_backend="c10d",
@@ -72,7 +75,7 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
     try:
         elastic_launch(config, sys.executable)(*sys.argv)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
+        rank, failure = cause(error.failures)
         if failure.exitcode < 0:  # a killed process prints nothing itself
             where = "" if meeting is None else f" ({this_host()})"
             print(
@@ -90,6 +93,23 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
     if meeting is not None:
         meeting.part()
     return status
+
+
+def cause(failures: "dict[int, ProcessFailure]") -> "tuple[int, ProcessFailure]":
+    """The rank for which the others of this node have failed, and how it ended.
+
+    The first one, but rather one that a signal has ended: torch looks at all ranks only now and then, and notes whole
+    seconds, so one that has lost a killed rank may come before that rank. SIGTERM is what torch itself sends to the
+    others, and SIGKILL to those that are still there after ``SHUTDOWN_SECONDS``.
+    """
+    first = min(failures.values(), key=lambda failure: failure.timestamp).timestamp
+
+    def order(of: "tuple[int, ProcessFailure]") -> tuple[bool, int, int]:
+        rank, failure = of
+        killed = failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM
+        return not (killed and failure.timestamp < first + SHUTDOWN_SECONDS), failure.timestamp, rank
+
+    return min(failures.items(), key=order)
 
 
 def _alone() -> dict[str, Any]:
