@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tsumugi.errors import TsumugiError
+from tsumugi.json_object import read_json_object
 
 HUB = "hub:"
 CONFIG = "config.json"
@@ -57,7 +58,7 @@ def check_files(folder: Path) -> None:
         )
     if not (folder / CONFIG).is_file():
         raise TsumugiError(f"{folder}: holds no {CONFIG}, which says what kind of model this is")
-    class_name = read_json(folder / "tokenizer_config.json").get("tokenizer_class")
+    class_name = read_json_object(folder / "tokenizer_config.json").get("tokenizer_class")
     if class_name not in WITHOUT_VOCABULARY and not any((folder / name).is_file() for name in VOCABULARIES):
         raise TsumugiError(
             f"{folder}: holds no vocabulary (none of {', '.join(VOCABULARIES)}); copy the tokenizer's files there too"
@@ -77,7 +78,7 @@ def weight_files(folder: Path) -> list[Path]:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            parts = read_json(folder / index).get("weight_map", {})
+            parts = read_json_object(folder / index).get("weight_map", {})
             if not isinstance(parts, dict) or not all(isinstance(name, str) for name in parts.values()):
                 raise TsumugiError(f"{folder / index}: its weight_map gives no file for each weight; take a fresh copy")
             names = sorted(set(parts.values()))
@@ -93,23 +94,6 @@ def refuse_pointer(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(len(_LFS)) == _LFS:
             raise TsumugiError(f"{path}: is a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What is in a JSON file; nothing where there is no such file.
-
-    Raises:
-        TsumugiError: the file is no JSON object.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TsumugiError(f"{path}: is not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise TsumugiError(f"{path}: is no JSON object")
-    return found
 
 
 def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:

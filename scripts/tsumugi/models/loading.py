@@ -18,6 +18,7 @@ from transformers import (
 from transformers.utils import logging
 
 from tsumugi.errors import TsumugiError
+from tsumugi.json_object import read_json_object
 from tsumugi.models import bert, rwkv4, rwkv7, t5
 from tsumugi.models.adapter_base import find_base
 from tsumugi.models.half_weights import answer_in_fp32
@@ -31,7 +32,6 @@ from tsumugi.outside_model import (
     TOKENIZER_FILES,
     check_files,
     local_folder,
-    read_json,
     weight_files,
 )
 from tsumugi.tokenization.load import load_tokenizer
@@ -95,9 +95,10 @@ def open_config(folder: Path, source: str) -> PretrainedConfig:
         return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # of many kinds: each configuration class checks its own values
         if "trust_remote_code" in str(error):
+            kind = read_json_object(folder / CONFIG).get("model_type")
             raise TsumugiError(
                 f"{source}: this model comes with code of its own (auto_map in config.json), which is never run here, "
-                f"and Transformers has no class for its model_type {read_json(folder / CONFIG).get('model_type')!r}"
+                f"and Transformers has no class for its model_type {kind!r}"
             ) from None
         raise TsumugiError(f"{source}: config.json cannot be used ({first_line(error)})") from error
 

@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
 from tsumugi.errors import TsumugiError
-from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, read_json, refuse_pointer
+from tsumugi.json_object import read_json_object
+from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, refuse_pointer
 from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
 from tsumugi.tokenization.sentencepiece_tokenizer import (
     DEFAULTS,
@@ -41,7 +42,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
             one another, or there is no end token.
     """
     folder = local_folder(source, TOKENIZER_FILES, "tokenizer")
-    rows = read_json(folder / "config.json").get("vocab_size")
+    rows = read_json_object(folder / "config.json").get("vocab_size")
     try:
         tokenizer = _open(folder, rows if isinstance(rows, int) else None)
         _name_end_and_padding(tokenizer, source)
@@ -71,7 +72,7 @@ def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     tokenizer = as_published(tokenizer, folder)
     if class_name == "LlamaTokenizer" and tokenizer.is_fast:
-        _begin_as_said(tokenizer, read_json(folder / _CONFIG).get("add_bos_token"))
+        _begin_as_said(tokenizer, read_json_object(folder / _CONFIG).get("add_bos_token"))
     return tokenizer
 
 
@@ -91,8 +92,8 @@ def _class_name(folder: Path) -> str | None:
 
     Where that reads none of the files that are there, and none that are not, the SentencePiece model decides.
     """
-    model = read_json(folder / "config.json")
-    named = read_json(folder / _CONFIG).get("tokenizer_class") or model.get("tokenizer_class")
+    model = read_json_object(folder / "config.json")
+    named = read_json_object(folder / _CONFIG).get("tokenizer_class") or model.get("tokenizer_class")
     found = (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type")) or "").removesuffix("Fast") or None
     wanted = _vocabulary_files(folder, found)
     of_model = next((name for file, name in _OF_MODEL.items() if (folder / file).is_file()), None)
@@ -107,7 +108,7 @@ def _vocabulary_files(folder: Path, class_name: str | None) -> list[str]:
     wanted = dict(getattr(tokenizer_class_from_name(class_name or ""), "vocab_files_names", {}))
     wanted.pop("tokenizer_file", None)
     if "spm_file" in wanted:  # BertJapaneseTokenizer: one of the two
-        by_sentencepiece = read_json(folder / _CONFIG).get("subword_tokenizer_type") == "sentencepiece"
+        by_sentencepiece = read_json_object(folder / _CONFIG).get("subword_tokenizer_type") == "sentencepiece"
         wanted.pop("vocab_file" if by_sentencepiece else "spm_file")
     return list(wanted.values())
 
@@ -120,7 +121,7 @@ def _check_vocabulary(folder: Path, class_name: str | None) -> None:
     """
     if (folder / TOKENIZER_JSON).is_file():
         refuse_pointer(folder / TOKENIZER_JSON)
-        read_json(folder / TOKENIZER_JSON)  # names the file where it is damaged
+        read_json_object(folder / TOKENIZER_JSON)  # names the file where it is damaged
         return
     wanted = _vocabulary_files(folder, class_name)
     if not wanted and class_name in WITHOUT_VOCABULARY:

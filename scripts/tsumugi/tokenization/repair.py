@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tsumugi.errors import TsumugiError
-from tsumugi.outside_model import read_json
+from tsumugi.json_object import read_json_object
 from tsumugi.tokenization.special_tokens import BYTES
 from tsumugi.tokenization.text_ids import special_tokens, text_backend
 
@@ -77,7 +77,7 @@ def _wrapped(backend: Tokenizer, like: PreTrainedTokenizerBase) -> PreTrainedTok
 def _refuse_other_vocabulary(backend: Tokenizer, folder: Path) -> None:
     """The older form of the vocabulary, where it lies beside tokenizer.json, must give the same ids."""
     known = backend.get_vocab(with_added_tokens=True)
-    older: dict[str, dict[str, Any]] = {"vocab.json": read_json(folder / "vocab.json")}
+    older: dict[str, dict[str, Any]] = {"vocab.json": read_json_object(folder / "vocab.json")}
     if (folder / "vocab.txt").is_file() and type(backend.model).__name__ == "WordPiece":
         lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
         older["vocab.txt"] = {line.removesuffix("\r"): id_ for id_, line in enumerate(lines) if line.strip()}

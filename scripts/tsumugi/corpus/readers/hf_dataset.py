@@ -9,8 +9,9 @@ from tsumugi.corpus.hub import fetch_from_hub
 from tsumugi.corpus.readers.local_files import document_of, read_local_files
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.corpus.readers.rejected import Rejected
-from tsumugi.corpus.readers.saved_dataset import STATE, SavedState, read_json, saved_rows
+from tsumugi.corpus.readers.saved_dataset import AGAIN, STATE, SavedState, saved_rows
 from tsumugi.errors import TsumugiError
+from tsumugi.json_object import read_json_object
 
 DEFAULT_PART = "train"  # of the configuration: what a dataset without splits is read as
 
@@ -37,7 +38,7 @@ def read_hf_dataset(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterat
 def _find_saved(spec: Mapping[str, Any], corpus: str) -> list[RawFile]:
     """The Arrow files of a saved dataset, or of one split of a saved ``DatasetDict``, and the state that names them."""
     key, path = f"corpora.{corpus}", Path(spec["folder"])
-    splits = read_json(path / "dataset_dict.json").get("splits")
+    splits = read_json_object(path / "dataset_dict.json", AGAIN).get("splits")
     if splits is not None:
         if spec["part"] not in splits:
             raise TsumugiError(f"{key}.part: {spec['part']!r} is no split of {path}; it has {', '.join(splits)}")

@@ -5,8 +5,7 @@ numbers of the rows that were selected, in their order: the indices mapping. A r
 the dataset.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tsumugi.corpus.readers.arrow_rows import rows_of
 from tsumugi.corpus.readers.rejected import Rejected
 from tsumugi.corpus.tables import refuse_repeated_columns
 from tsumugi.errors import TsumugiError
+from tsumugi.json_object import read_json_object
 
 STATE = "state.json"
 AGAIN = "open it with datasets and save it again"
@@ -55,30 +55,13 @@ class SavedState:
         Raises:
             TsumugiError: it is no state, or names a file that is not there, or changes that only datasets can make.
         """
-        state = read_json(path)
+        state = read_json_object(path, AGAIN)
         history = state.get("_inplace_history") or ()
         if any(isinstance(step, dict) and step.get("transforms") for step in history):
             raise TsumugiError(f"{path}: names changes of the table that its files do not have yet; {AGAIN}")
         self.split: str | None = state.get("_split")
         self.data = _segments(path, state.get("_data_files"))
         self.indices = _segments(path, state.get("_indices_data_files") or [])
-
-
-def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON object; an empty one where there is no file.
-
-    Raises:
-        TsumugiError: the file is something else.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TsumugiError(f"{path}: malformed JSON ({error}); save the dataset again") from None
-    if not isinstance(found, dict):
-        raise TsumugiError(f"{path}: found a JSON {type(found).__name__}, not what datasets writes; save it again")
-    return found
 
 
 def _segments(state: Path, entries: Any) -> list[Segment]:
