@@ -74,6 +74,8 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
+include: "rules/placement.smk"
+include: "rules/found_files.smk"
 include: "rules/specs.smk"
 include: "rules/corpus.smk"
 include: "rules/tokenizer.smk"

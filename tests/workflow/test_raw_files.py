@@ -28,7 +28,9 @@ def test_files_replaced_by_older_ones_are_made_again(tmp_path):
     replace_by_an_older_file(tmp_path / "articles/part1.jsonl", "古い".encode(), "新い".encode())
     assert planned(tmp_path, *MADE) == {"fetch_corpus": 1, "shard_corpus": 1}
     done = snakemake(tmp_path, *MADE)
-    told = "articles/part1.jsonl: has another content than when results/corpora/notes/raw.json was written; what stands"
+    told = (
+        "articles/part1.jsonl: has another content than when results/corpora/notes/raw.json was written; results that"
+    )
     assert told in done.stdout
     assert planned(tmp_path, *MADE) == {}
 
