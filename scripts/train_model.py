@@ -3,7 +3,7 @@
 The batch of every step is a function of data, seed and step. How many processes there are, how many examples each
 computes at once, the ZeRO stage, the threads and the checkpoints do not change what is computed (dropout's masks apart,
 which depend on how the batch was cut). SIGTERM, Ctrl-C and SIGHUP (a closed terminal) save the state and leave with
-a non-zero status; the same command goes on from there, also with other processes.
+a non-zero status; run the same command again to resume, also with another number of processes.
 
     python scripts/train_model.py --spec results/specs/train_model/rwkv-base.json --seed 42 \
         --data results/tokens/debian-docs/ja-8k/part-*.json --init-from results/tokenizers/ja-8k/manifest.json \

@@ -10,7 +10,7 @@ import yaml
 from failing_runs import PATIENCE
 from through_slurm import ENVIRONMENT, NODES, command, snakemake, write_config
 from tiny_experiment import ROOT, prepare
-from tsumugi.cluster.hopeless import HopelessJobs
+from tsumugi.cluster.stuck_jobs import StuckJobs
 
 CHECK = ROOT / "scripts/check_inventory.py"
 
@@ -143,7 +143,7 @@ def test_jobs_that_wait_in_vain_are_told_from_those_that_wait_for_their_turn(clu
         either = submit("--partition=gpu,urgent", "--gres=gpu:1")
         held = submit("--partition=gpu", "--hold")
         cluster.wait_until("Slurm has looked at them", lambda: reasons().get(late) == "PartitionTimeLimit")
-        hopeless = HopelessJobs()
+        hopeless = StuckJobs()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in cluster.variables.items():
                 patch.setenv(name, value)

@@ -2,11 +2,11 @@
 
 import pytest
 from tsumugi.cluster.feasibility import Asked, candidates, why_never
-from tsumugi.cluster.hopeless import explain, parse_waiting
 from tsumugi.cluster.inventory import Inventory
 from tsumugi.cluster.inventory_check import compare, remarks
 from tsumugi.cluster.scontrol import parse_nodes, parse_partitions
 from tsumugi.cluster.start_check import asked_for
+from tsumugi.cluster.stuck_jobs import explain, parse_waiting
 
 # Versions 22.05 to 25.05 differ in what they add; a node registered by itself, one in the cloud, MIG, shards.
 NODES = parse_nodes(

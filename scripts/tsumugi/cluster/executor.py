@@ -41,7 +41,6 @@ from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 from tsumugi.cluster import earlier_jobs, submit_once
 from tsumugi.cluster.controller import wait_for_controller
 from tsumugi.cluster.earlier_jobs import EarlierJob
-from tsumugi.cluster.hopeless import HopelessJobs
 from tsumugi.cluster.job_states import (
     LEFT_TO_SLURM,
     MEANING,
@@ -53,6 +52,7 @@ from tsumugi.cluster.job_states import (
 )
 from tsumugi.cluster.refusals import Refusal, in_short, kind_of_refusal, may_have_been_taken
 from tsumugi.cluster.sbatch_options import check_extra, needed_options
+from tsumugi.cluster.stuck_jobs import StuckJobs
 from tsumugi.cluster.waiting_line import WaitingLine
 from tsumugi.errors import NOT_RETRIED, TsumugiError
 
@@ -110,7 +110,7 @@ class Unanswered(Exception):
 
 
 class SlurmExecutor(plugin.Executor):
-    """The plugin's executor, with what it lacks.
+    """The plugin's executor with the workarounds that this module lists.
 
     Attributes:
         folder: which jobs are submitted from.
@@ -132,7 +132,7 @@ class SlurmExecutor(plugin.Executor):
         self._asked: list[str] = []
         self._told: set[tuple[str, int]] = set()
         self._states: dict[str, str] = {}
-        self._hopeless = HopelessJobs()
+        self._stuck = StuckJobs()
         super().__post_init__(test_mode)
         if self._fallback_account_arg is None:
             self._fallback_account_arg = ""  # Slurm's own default: the plugin's guess does not work with Slurm 22.05
@@ -391,7 +391,7 @@ class SlurmExecutor(plugin.Executor):
         ask = self._by_accounts if command.startswith("sacct") else self._by_controller
         states = await ask()
         self._states |= states
-        for line in self._hopeless.news(job for job, state in states.items() if state == "PENDING"):
+        for line in self._stuck.new_messages(job for job, state in states.items() if state == "PENDING"):
             logger.warning(line)
         return states, time.monotonic() - began
 

@@ -87,7 +87,7 @@ def _why_not_in(asked: Asked, partition: Partition, nodes: Collection[Node]) -> 
             return f"{where} has {there or 'no'} such node(s) with the feature {feature}, and {count} are needed"
     alternatives = features_of(asked.constraint) if re.fullmatch(r"\[[^*&]*\]", asked.constraint or "") else []
     if alternatives and all(sum(one in node.features for node in fitting) < asked.nodes for one in alternatives):
-        return f"{where} does not have {asked.nodes} nodes with the same of the features {', '.join(alternatives)}"
+        return f"{where} does not have {asked.nodes} nodes that share one of the features {', '.join(alternatives)}"
     return None
 
 

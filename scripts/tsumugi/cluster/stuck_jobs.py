@@ -1,4 +1,4 @@
-"""Jobs that will never start, or not before somebody sees to it: found while Snakemake waits, and said once each."""
+"""Pending jobs that will never start, or not without help: found while Snakemake waits, and reported once each."""
 
 import re
 import subprocess
@@ -13,12 +13,12 @@ from tsumugi.errors import TsumugiError
 SECONDS = 60  # for Slurm to answer
 BETWEEN = "\x1f"  # a character that is in no feature, comment or reason
 FIELDS = ("i", "r", "P", "f", "b", "D", "c", "m", "l", "k")  # of squeue: number, reason, partition, features, GPUs …
-# Reasons that also nodes which are away, or a partition that is full, may have: what was asked for decides.
+# Reasons that can also mean nodes that are down or a full partition; what the job asks for decides which it is.
 LOOK = re.compile(
     r"PartitionTimeLimit|PartitionNodeLimit|PartitionConfig|ReqNodeNotAvail|Nodes?(Down| required)|BadConstr"
 )
 NEEDS = "change compute.needs or nodes.yaml (make cluster-check compares it with Slurm), and start again"
-# Reason -> what it means, and what to do. In these words Slurm says itself that waiting does not help.
+# Reason -> what it means, and what to do. Slurm itself says with these reasons that waiting does not help.
 NEVER = {
     r"BadConstraints": ("no node has what it asks for", NEEDS),
     r"(Assoc|QOS|Part)\w*Max\w*Per(Job|Node)\w*|MaxMemPerLimit|QOSMin\w*|\w*MaxWall\w*PerJob\w*": (
@@ -32,12 +32,12 @@ NEVER = {
     ),
     r"ReservationDeleted": ("its reservation is gone", "take --reservation out of slurm_extra, and start again"),
 }
-# Reason -> the same for jobs that wait for a person.
+# Reason -> what it means, and what to do, for jobs that start once a person acts.
 HELD = {
     r"JobHeld(User|Admin)|JobHoldMaxRequeue": ("it is held", "let it go with `scontrol release {number}`"),
     r"launch failed requeued held": (
-        "it could not be begun on its node",
-        "once that is mended, `scontrol release {number}`",
+        "it could not be started on its node",
+        "once the node is repaired, run `scontrol release {number}`",
     ),
     r"(Assoc|QOS)Grp\w+": (
         "it waits for a limit that all jobs of your account or QOS share",
@@ -59,20 +59,24 @@ class Waiting:
 
 
 @dataclass
-class HopelessJobs:
-    """Finds them among the pending ones, and says each once for every reason."""
+class StuckJobs:
+    """Finds pending jobs that do not start by themselves, and reports each once per reason.
 
-    told: set[tuple[str, str]] = field(default_factory=set)
+    Attributes:
+        reported: numbers of jobs, with the reasons that were reported for them.
+    """
 
-    def news(self, numbers: Iterable[str]) -> list[str]:
-        """What is to be said of these pending jobs that was not said before. Without an answer from Slurm, nothing."""
+    reported: set[tuple[str, str]] = field(default_factory=set)
+
+    def new_messages(self, numbers: Iterable[str]) -> list[str]:
+        """Messages about these pending jobs that were not reported before; none if Slurm does not answer."""
         pending = set(numbers)
         if not pending:
             return []
         found = []
         shown: tuple[Sequence[Node], Sequence[Partition]] | None = None
         for job in _waiting():
-            if job.number not in pending or (job.number, job.reason) in self.told:
+            if job.number not in pending or (job.number, job.reason) in self.reported:
                 continue
             if LOOK.search(job.reason):
                 try:
@@ -81,7 +85,7 @@ class HopelessJobs:
                     continue
             line = explain(job, *(shown or ((), ())))
             if line is not None:
-                self.told.add((job.number, job.reason))
+                self.reported.add((job.number, job.reason))
                 found.append(line)
         return found
 
