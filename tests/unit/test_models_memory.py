@@ -127,6 +127,38 @@ def test_available_memory_is_that_of_this_machine():
     assert 0 < available_memory() < 2**50
 
 
+def control_group(folder, version, limit, used, files, shared):
+    """As a kernel shows it; ``files`` holds what is shared too."""
+    names = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "cache 0\ntotal_cache {}\ntotal_shmem {}"),
+        2: ("memory.max", "memory.current", "anon 1\nfile {}\nshmem {}"),
+    }[version]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in zip((*names[:2], "memory.stat"), (limit, used, names[2].format(files, shared)), strict=True):
+        (folder / name).write_text(f"{content}\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "mount", "line"),
+    [(1, "memory", "4:cpu,memory:/job/step/task"), (2, "", "0::/job/step/task")],
+)
+def test_available_memory_ends_at_the_smallest_limit_of_all_groups(tmp_path, version, mount, line):
+    groups = tmp_path / "sys/fs/cgroup" / mount
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable: 1000 kB\n")
+    assert available_memory(tmp_path) == 1_024_000, "a kernel without control groups"
+    (tmp_path / "proc/self/cgroup").write_text(f"9:name=systemd:/\n3:cpuset:/a:b\n{line}\n")
+    assert available_memory(tmp_path) == 1_024_000, "none of its folders is there"
+    control_group(groups / "job/step/task", version, "max" if version == 2 else 2**63 - 4096, 10, 0, 0)
+    assert available_memory(tmp_path) == 1_024_000
+    control_group(groups / "job", version, 500_000, 400_000, 300_000, 50_000)
+    assert available_memory(tmp_path) == 350_000, "files in memory make room, shared memory does not"
+    control_group(groups / "job/step", version, 100_000, 90_000, 0, 0)
+    assert available_memory(tmp_path) == 10_000
+    control_group(groups, version, 100_000, 95_000, 0, 0)
+    assert available_memory(tmp_path) == 5_000, "as in a container"
+
+
 @pytest.mark.parametrize("kind", RWKV)
 def test_a_pth_is_what_torch_save_writes(kind, tmp_path):
     model = make_model(kind)

@@ -4,7 +4,9 @@ import contextlib
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 STATUS = Path("/proc/self/status")
 
@@ -57,18 +59,62 @@ class MemoryMeter:
         }
 
 
-def available_memory() -> int:
-    """Bytes that this process can still take before the machine, or the control group of its job, has none left."""
+def available_memory(root: str | Path = "/") -> int:
+    """Bytes that this process can still take before the machine, or a control group that it is in, has none left.
+
+    Args:
+        root: the folder that ``proc`` and ``sys`` lie in.
+    """
+    root = Path(root)
     free = []
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    for line in (root / "proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
             free.append(int(line.split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or not version 2
-        group = Path("/sys/fs/cgroup") / Path("/proc/self/cgroup").read_text().rpartition("::/")[2].strip()
-        limit = int((group / "memory.max").read_text())
-        used = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        free.append(limit - int(used["anon"]) - int(used["kernel"]))  # files in memory make room
+    for group, names in _control_groups(root):
+        with contextlib.suppress(OSError, ValueError):  # no limit ("max"), or none of its files
+            free.append(_left_in(group, names))
     return min(free)
+
+
+class _Names(NamedTuple):
+    """Names in a control group's folder, and in its ``memory.stat``, of figures that count the groups in it too."""
+
+    limit: str
+    used: str
+    files: str
+    shared: str
+
+
+VERSION_1 = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem")
+VERSION_2 = _Names("memory.max", "memory.current", "file", "shmem")
+
+
+def _control_groups(root: Path) -> Iterator[tuple[Path, _Names]]:
+    """The folders of this process' control group and of all groups around it; some may not be there.
+
+    In a container the group may be named as the machine names it: then only the outermost folder is there, and it is
+    the container's.
+    """
+    mounts = root / "sys/fs/cgroup"
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # a kernel without control groups
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        group = Path(path.lstrip("/"))
+        for folder in (group, *group.parents):
+            if not controllers:
+                yield mounts / folder, VERSION_2
+            elif "memory" in controllers.split(","):
+                yield mounts / "memory" / folder, VERSION_1
+
+
+def _left_in(group: Path, names: _Names) -> int:
+    """What a group may still take: files in memory make room, shared memory, which counts as files, does not."""
+    limit, used = (int((group / name).read_text()) for name in (names.limit, names.used))
+    stat = {key: int(value) for key, value in map(str.split, (group / "memory.stat").read_text().splitlines())}
+    return limit - (used - stat.get(names.files, 0) + stat.get(names.shared, 0))
 
 
 def _cuda() -> bool:
