@@ -135,16 +135,24 @@ def sync_directory(folder: Path) -> None:
 
 
 def _is_abandoned(leftover: Path, host: str, start: str, process: int) -> bool:
-    import psutil  # here, for models are read where it is not installed
-
     if host == platform.node():
         boot, ours = start.partition("-")[0], _start().partition("-")[0]
         if start == _start():
-            return process != os.getpid() and not psutil.pid_exists(process)
+            return process != os.getpid() and not _is_alive(process)
         if boot != ours:
             return True  # the machine was started anew since then
     changed = [leftover, *leftover.rglob("*")]
     return max(path.lstat().st_mtime for path in changed) < time.time() - ABANDONED_SECONDS
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _put(temporary: Path, path: Path, old: Path) -> None:

@@ -61,6 +61,15 @@ def test_what_a_killed_writer_has_left_goes_with_the_next_one_and_a_living_ones_
     assert (tmp_path / "model/weights").read_text() == "whole"
 
 
+def test_a_living_process_is_told_from_a_number_that_is_none(tmp_path):
+    ours = atomic._ours("tmp")
+    living, none = (tmp_path / f".table{ours.replace(f'.{os.getpid()}.', f'.{pid}.')}" for pid in (1, 10**30))
+    for leftover in (living, none):
+        leftover.write_text("half")
+    write_text(tmp_path / "table", "whole")
+    assert names(tmp_path) == sorted([living.name, "table"])
+
+
 def test_an_exchanged_folder_goes_too_and_similar_names_stay(tmp_path, writer):
     ours = Path(names(tmp_path)[0]).name.removeprefix(".model")
     writer.kill()
