@@ -107,6 +107,8 @@ def _place(keys: Sequence[str], files: Sequence[YamlFile], overrides: Any) -> tu
     """Where a key, or the innermost section that there is of it, was said last, and that in words."""
     inside = overrides
     for key in keys:
+        if isinstance(inside, list):
+            inside = dict(zip(map(str, range(len(inside))), inside, strict=True))
         inside = inside.get(key) if isinstance(inside, Mapping) else None
     if keys and inside is not None:
         return None, f", in {COMMAND_LINE}"

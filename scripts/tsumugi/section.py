@@ -61,11 +61,10 @@ def _hours(value: Any) -> Any:
 
 
 def _flag(value: Any) -> Any:
-    if isinstance(value, str) and decimal_number(value) is None:
-        return FLAGS.get(value.lower(), value)
-    if not isinstance(value, bool):  # pydantic takes 1 for true
+    flag = FLAGS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(flag, bool):  # pydantic takes 1, "y" and "t" for true
         raise ValueError("wants true or false")
-    return value
+    return flag
 
 
 EXACT = 2**53  # a float from here on stands for several whole numbers

@@ -112,8 +112,9 @@ class _Loader(yaml.SafeLoader):
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
-        if isinstance(node, yaml.MappingNode):
-            self.flatten_mapping(node)
+        if not isinstance(node, yaml.MappingNode):  # a tag that was written out: !!map [1]
+            raise yaml.constructor.ConstructorError(None, None, f"a {node.id} is no mapping", node.start_mark)
+        self.flatten_mapping(node)
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 

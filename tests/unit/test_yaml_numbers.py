@@ -18,7 +18,7 @@ from tsumugi.config_file import from_command_line, load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.plain_scalars import decimal_number, plain_scalar
 from tsumugi.spec_file import read_spec
-from tsumugi.yaml_file import YamlFile
+from tsumugi.yaml_file import YamlFile, read_yaml
 
 OTHERS_NUMBERS = (
     "012", "-012", "00", "0o12", "0x1F", "0b11", "1_000", "1_0.5", "12:30", "1:30:00", "-1:30", "1:30.5", "１２",
@@ -211,8 +211,8 @@ def test_every_flag_refuses_numbers():
     for section in _sections(Config, set()) | _sections(Inventory, set()):
         for key, value in section.model_json_schema()["properties"].items():
             if value.get("type") == "boolean":
-                for written in (1, 0, "1", 1.0):
-                    with pytest.raises(ValueError, match=f"(?s){key}.*(wants true or false|valid boolean)"):
+                for written in (1, 0, "1", 1.0, "t", "y", "F", "n", "maybe", "", [True]):
+                    with pytest.raises(ValueError, match=f"(?s){key}.*wants true or false"):
                         section.model_validate({key: written})
                 checked += 1
     assert checked >= 9
@@ -300,6 +300,16 @@ def test_a_mistake_is_told_where_it_was_said_last(tmp_path):
     assert "(found '012'), in --config" in str(error.value)
 
 
+def test_a_mistake_in_a_list_is_told_where_the_list_was_said_last(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipes:\n  r:\n    betas:\n      - 0.9\n      - 1:30\n")
+    raw = yaml.safe_load(BASE)
+    raw["recipes"]["r"] |= {"betas": [0.9, "1:30"]}
+    for overrides, place in ((None, "line 5"), ({"recipes": {"r": {"betas": [0.9, "1:30"]}}}, "in --config")):
+        with pytest.raises(TsumugiError, match=rf"recipes\.r\.betas\.1: .* \(found '1:30'\), {place}$"):
+            load_config(raw, "mine.yaml", [YamlFile(path)], overrides)
+
+
 def test_json_is_read_as_json(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(yaml.safe_load(BASE) | {"reports": {}}, indent="\t"), encoding="utf-8")
@@ -338,6 +348,12 @@ def test_a_drafted_name_is_a_text_to_everybody(tmp_path, name):
     path = tmp_path / "nodes.yaml"
     path.write_text(f"{_word(name)}: {_word(name)}\n")
     assert YamlFile(path).content == yaml.safe_load(path.read_text()) == {name: name}
+
+
+@pytest.mark.parametrize("tagged", ["!!map [1]", "!!map x", "!!map", "!!seq {a: 1}", "!!str [1]", "!!int [1]"])
+def test_a_tag_of_another_kind_of_value_is_refused_with_its_line(tmp_path, tagged):
+    with pytest.raises(TsumugiError, match=r"(?s)--config: not YAML: .*line 2"):
+        read_yaml(f"a: 1\nb: {tagged}\n", "--config")
 
 
 def test_aliases_and_merge_keys_still_work(tmp_path):
