@@ -80,6 +80,13 @@ def test_a_readme_without_the_marks_is_refused(spec, text):
         with_figures(text, gather_figures(spec))
 
 
+def test_runs_with_different_seeds_are_refused(spec):
+    spec = json.loads(json.dumps(spec))
+    spec["runs"]["rwkv-title"]["seeds"] = spec["runs"]["t5-title"]["seeds"] * 2
+    with pytest.raises(TsumugiError, match=r"different ones \(rwkv-title: 42, 42; t5-title: 42\); make them alike"):
+        gather_figures(spec)
+
+
 def test_results_of_two_runs_are_refused(spec):
     path = Path("results/models/rwkv-title/seed42/manifest.json")
     shutil.copy(path, "kept.json")

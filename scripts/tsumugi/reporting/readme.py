@@ -33,12 +33,18 @@ def gather_figures(spec: inputs.Spec) -> Figures:
 
     Raises:
         TsumugiError: a result is missing or damaged, or they were not all made with the same code on the same machine
-            and at one time, or there are several reports or tokenizers.
+            and at one time, or there are several reports or tokenizers, or runs with different seeds.
     """
     reports = [load_report(spec, name) for name in spec["reports"]]
     if len(reports) != 1 or len(reports[0].baselines) != 1:
         raise TsumugiError("the README shows one report with one tokenizer: that of config.yaml; run that one")
     (report,) = reports
+    seeds = {run.name: [repetition.seed for repetition in run.repetitions] for run in report.runs}
+    if len({tuple(of_run) for of_run in seeds.values()}) > 1:
+        told = "; ".join(f"{run}: {', '.join(map(str, of_run))}" for run, of_run in seeds.items())
+        raise TsumugiError(
+            f"the README tells the seeds once, but the runs have different ones ({told}); make them alike"
+        )
     settings = bootstrap_settings(report)
     costs = {row["run"]: row for row in cost_table(report).rows}
     ((tokenizer, counted),) = report.baselines.items()
@@ -49,7 +55,7 @@ def gather_figures(spec: inputs.Spec) -> Figures:
         "run": _run(list(Chain(inputs.manifests(spec)).manifests.values())),
         "documents": sum(split.values()),
         "test_documents": len(report.reference_characters),
-        "seeds": [repetition.seed for repetition in report.runs[0].repetitions],
+        "seeds": seeds[report.runs[0].name],
         "models": [
             {
                 "name": _name(spec, run),
