@@ -37,11 +37,11 @@ def check_found_files():
         one_part = experiment.corpora[corpus].reader == "hf_dataset"  # of a saved dataset; others may lie beside it
         own = lambda: recorded.intersection(raw_files(corpus)) if one_part else raw_files(corpus)
         compare_found_files(made, recorded, own, fetched_files(corpus, recorded), memory)
-    for run in {experiment.first_run(run) for run in experiment.runs}:
+    for run in dict.fromkeys(experiment.first_run(run) for run in experiment.runs):
         made, source = f"results/tokenizers/from-{run}/manifest.json", experiment.runs[run].init_from
         if source is None or not os.path.exists(made) or (spec_of(made) or {}).get("source") != source:
             continue
-        recorded = {name for name in read_manifest(made)["outputs"] if not name.startswith(os.path.dirname(made))}
+        recorded = {name for name in read_manifest(made)["outputs"] if not name.startswith(f"{os.path.dirname(made)}/")}
         compare_found_files(made, recorded, lambda: model_files(run), set(), memory)
     memory.save()
 
@@ -61,7 +61,7 @@ def compare_found_files(manifest, recorded, find, fetched, memory):
 
     ``find()`` gives the files of one's own that there are now, those that are not ``fetched``.
     """
-    changes = changed_files(manifest, recorded, memory)
+    changes = changed_files(manifest, sorted(recorded), memory)
     gone = {name for name in changes if not os.path.isfile(name)}
     try:
         new = {os.path.relpath(name) for name in find()} - recorded

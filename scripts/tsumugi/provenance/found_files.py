@@ -8,9 +8,11 @@ is the file; else it is hashed again, once, for the answer is remembered.
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tsumugi.atomic import write_json
+from tsumugi.errors import TsumugiError
 from tsumugi.provenance.manifest import Manifest, Seen, file_sha256, read_manifest, seen
 
 
@@ -43,8 +45,9 @@ class HashMemory:
 
     def save(self) -> None:
         """Keep what is new for the next time; where that cannot be, it is computed again then."""
-        if self.path is not None and self._is_new and os.access(Path(self.path).parent.parent, os.W_OK):
-            write_json(self.path, self._known)
+        if self.path is not None and self._is_new:
+            with suppress(OSError, TsumugiError):
+                write_json(self.path, self._known)
 
 
 def changed_files(path: str | Path, names: Iterable[str], memory: HashMemory) -> dict[str, str]:
@@ -53,23 +56,19 @@ def changed_files(path: str | Path, names: Iterable[str], memory: HashMemory) ->
     A file that is gone is among them. The reason is what stands behind the file's name: "has 3 bytes, but …".
     """
     manifest = read_manifest(path)
-    written = Path(path).stat().st_mtime_ns
-    found = {name: _change(name, manifest, written, memory) for name in names}
+    found = {name: _change(name, manifest, memory) for name in names}
     return {name: f"{reason} when {path} was written" for name, reason in found.items() if reason is not None}
 
 
-def _change(name: str, manifest: Manifest, written: int, memory: HashMemory) -> str | None:
+def _change(name: str, manifest: Manifest, memory: HashMemory) -> str | None:
     recorded: Mapping[str, str | int] = manifest["outputs"][name]
     if not os.path.isfile(name):
         return "is gone, but was there"
     if (size := os.path.getsize(name)) != recorded["bytes"]:
         return f"has {size:,} bytes, but had {recorded['bytes']:,}"
-    if (state := manifest.get("execution", {}).get("found", {}).get(name)) is not None:
-        is_same = seen(name) == state
-    else:  # written by an earlier version: what has not been touched since
-        is_same = not os.path.islink(name) and os.stat(name).st_ctime_ns <= written
+    state = manifest.get("execution", {}).get("found", {}).get(name)
     try:
-        is_same = is_same or memory.sha256(name) == recorded["sha256"]
+        is_same = seen(name) == state or memory.sha256(name) == recorded["sha256"]
     except OSError as error:
         return f"cannot be read ({error.strerror}), but could"
     return None if is_same else "has another content than"
