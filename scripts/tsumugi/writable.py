@@ -1,6 +1,5 @@
 """Whether an output can be written, asked before the hours that it takes to make it."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +23,6 @@ def refuse_unwritable(path: Path, *, folder: bool = False) -> None:
             (Path(tried) / "file").write_bytes(b"")
     except OSError as error:
         raise TsumugiError(
-            f"{path}: cannot be written ({os.strerror(error.errno or 0)}: {error.filename or path.parent}); nothing "
-            "was computed. Choose another --output, or let it be written there"
+            f"{path}: cannot be written ({error.strerror}: {error.filename or path.parent}); nothing was computed. "
+            "Choose another --output, or fix the permissions"
         ) from None

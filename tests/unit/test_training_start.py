@@ -82,6 +82,8 @@ def test_what_is_in_the_place_of_an_output_is_named(tmp_path):
         refuse_unwritable(tmp_path / "model", folder=True)
     with pytest.raises(TsumugiError, match="folder: is a folder"):
         refuse_unwritable(tmp_path / "folder")
+    with pytest.raises(TsumugiError, match=r"\(Not a directory: .*Choose another --output, or fix the permissions$"):
+        refuse_unwritable(tmp_path / "model/below/it")
     refuse_unwritable(tmp_path / "deep/down/model", folder=True)
     refuse_unwritable(tmp_path / "model")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "down", "folder", "model"]
