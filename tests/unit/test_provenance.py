@@ -305,7 +305,7 @@ def test_several_results_are_walked_together(chain):
 
 
 def test_every_result_of_the_experiments_is_among_those_that_are_checked():
-    """All that the rules declare; test_raw_files.py holds the list to what a run of them has made."""
+    """One of each kind; tests/workflow/test_workflow.py holds the whole list to what a run of the rules has made."""
     spec = SPECS["verify_provenance"](load_config(YamlFile(ROOT / "experiments/own_articles.yaml").content), "results")
     paths = list(result_manifests(spec))
     assert len(paths) == len(set(paths))
