@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from tsumugi.errors import TsumugiError
@@ -11,17 +12,29 @@ def parse_json(text: str) -> Any:
     """The value of a JSON document.
 
     Raises:
-        TsumugiError: a key stands twice in one object, or a number is NaN or Infinity.
+        TsumugiError: a key appears twice in one object, or a number is NaN or Infinity.
         ValueError: not JSON.
     """
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+    try:
+        return json.loads(text, object_pairs_hook=object_of, parse_constant=_no_number)
+    except RepeatedKeyError as error:
+        raise TsumugiError(f"{error}; remove all but one") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class RepeatedKeyError(ValueError):
+    """A key appears twice in one object, of which Python would take the last."""
+
+
+def object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are different: a parser's ``object_pairs_hook``.
+
+    Raises:
+        RepeatedKeyError: two of them are the same.
+    """
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        raise TsumugiError(f"the key {twice[0]!r} stands twice in one object; remove one of the two")
+        ((key, count),) = Counter(key for key, _ in pairs).most_common(1)
+        raise RepeatedKeyError(f"the key {key!r} appears {count} times in one object")
     return found
 
 

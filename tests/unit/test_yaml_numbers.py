@@ -277,7 +277,7 @@ def test_what_is_quoted_on_a_command_line_is_a_text():
     ("given", "message"),
     [
         ("recipes={r: {steps: 1, steps: 2}}", r"--config recipes, line 1: the key 'steps' already stands on line 1"),
-        ('recipes={"r": {"steps": 1, "steps": 2}}', r"--config recipes: the key 'steps' stands twice"),
+        ('recipes={"r": {"steps": 1, "steps": 2}}', r"--config recipes: the key 'steps' appears 2 times"),
         ("recipes={r: {steps: 1}", r"--config recipes: not YAML"),
     ],
 )
@@ -316,7 +316,7 @@ def test_json_is_read_as_json(tmp_path):
     config = load_config(YamlFile(path).content)
     assert config.recipes["r"].learning_rate == 1e-3
     path.write_text('{"recipes": {"😀\\ud83d\\ude00": 1, "a": 1, "a": 2}}', encoding="utf-8")
-    with pytest.raises(TsumugiError, match="the key 'a' stands twice in one object"):
+    with pytest.raises(TsumugiError, match="the key 'a' appears 2 times in one object; remove all but one"):
         YamlFile(path)
 
 

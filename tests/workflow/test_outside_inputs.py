@@ -58,7 +58,7 @@ def test_a_configuration_in_json_may_be_indented_with_tabs_and_name_files_as_the
     text = mine.read_text(encoding="utf-8")
     mine.write_text(text.replace('\t"corpora"', '\t"runs": {},\n\t"corpora"', 1), encoding="utf-8")
     done = snakemake(tmp_path, "-n", config=mine, check=False)
-    assert done.returncode != 0 and "the key 'runs' stands twice in one object" in done.stdout
+    assert done.returncode != 0 and "the key 'runs' appears 2 times in one object" in done.stdout
 
 
 @pytest.mark.parametrize("tasks", [True, False])

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tsumugi.corpus.document import Document
-from tsumugi.corpus.readers.json_lines import DECODER, RepeatedKeyError, json_lines, text_field
+from tsumugi.corpus.readers.json_lines import DECODER, json_lines, text_field
 from tsumugi.corpus.readers.raw_file import RawFile
 from tsumugi.corpus.readers.rejected import CONVERT, Rejected
 from tsumugi.corpus.streams import RawStream, beginning, open_text
 from tsumugi.errors import TsumugiError
+from tsumugi.strict_json import RepeatedKeyError
 
 BLANK = " \t\r\n"
 LIST_WANTED = "a file holds a list of records, or several one behind the other"

@@ -1,11 +1,12 @@
 """Files with a JSON object on each line, as several readers have them."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tsumugi.corpus.readers.rejected import CONVERT, OVERSIZED, Rejected, sample
 from tsumugi.corpus.streams import lines
+from tsumugi.strict_json import object_of
 
 # A character may take twice its bytes as an escape (\u3042), and a record holds more than its text.
 LINE_BYTES_PER_DOCUMENT_BYTE, LINE_BYTES_BESIDE = 4, 2**20
@@ -16,21 +17,7 @@ def line_limit(max_document_bytes: int) -> int:
     return LINE_BYTES_PER_DOCUMENT_BYTE * max_document_bytes + LINE_BYTES_BESIDE
 
 
-class RepeatedKeyError(ValueError):
-    """A key appears twice in one object, of which Python would take the last."""
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose keys are different."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in found if names.count(name) > 1)
-        raise RepeatedKeyError(f"the key {repeated!r} appears {names.count(repeated)} times in one object")
-    return found
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
+DECODER = json.JSONDecoder(object_pairs_hook=object_of)
 
 
 def json_lines(path: str, max_document_bytes: int) -> Iterator[tuple[int, Mapping[str, Any] | Rejected]]:
