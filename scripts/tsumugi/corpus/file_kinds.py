@@ -25,11 +25,13 @@ _WITHOUT_MARK = {
     re.compile(rb"(?:[\x01-\x7f]\0){2}"): "UTF-16LE",
     re.compile(rb"(?:\0[\x01-\x7f]){2}"): "UTF-16BE",
 }
+# A bzip2 file is told by its first block too: a text may begin with "BZh".
+GZIP, BZIP2, XZ, ZSTD = rb"\x1f\x8b", rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", rb"\xfd7zXZ\0", rb"\x28\xb5\x2f\xfd"
 _PACKED = {  # compressed files and archives
-    rb"\x1f\x8b": "gzip data",
-    rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)": "bzip2 data",
-    rb"\xfd7zXZ\0": "xz data",
-    rb"\x28\xb5\x2f\xfd": "zstd data",
+    GZIP: "gzip data",
+    BZIP2: "bzip2 data",
+    XZ: "xz data",
+    ZSTD: "zstd data",
     rb"\x04\x22\x4d\x18": "lz4 data",
     rb"\x5d\0\0.{0,2}[\0\xff]": "lzma data",
     rb"\x1f[\x9d\xa0]": "compress data",

@@ -17,18 +17,18 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from tsumugi.corpus.file_kinds import LOOKED_AT, why_no_text
+from tsumugi.corpus.file_kinds import BZIP2, GZIP, LOOKED_AT, XZ, ZSTD, why_no_text
 from tsumugi.corpus.packed_streams import PackedStreams, new_xz_decoder
 from tsumugi.errors import TsumugiError
 
 # How a compressed file begins, and what unpacks it, whatever stands behind its first stream: all of them read on, and
-# check each sum. A bzip2 file is told by its first block too: a text may begin with "BZh".
+# check each sum.
 UNPACK: dict[re.Pattern[bytes], Callable[[BinaryIO], Any]] = {
-    re.compile(rb"\x1f\x8b"): lambda file: GzipFile(fileobj=file),
-    re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"): lambda file: PackedStreams(file, BZ2Decompressor),
+    re.compile(GZIP): lambda file: GzipFile(fileobj=file),
+    re.compile(BZIP2): lambda file: PackedStreams(file, BZ2Decompressor),
     # or a skippable frame in front, as pzstd writes one
-    re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"): lambda file: pa.CompressedInputStream(file, "zstd"),
-    re.compile(rb"\xfd7zXZ\0"): lambda file: PackedStreams(file, new_xz_decoder, padding=4),
+    re.compile(ZSTD + rb"|[\x50-\x5f]\x2a\x4d\x18"): lambda file: pa.CompressedInputStream(file, "zstd"),
+    re.compile(XZ): lambda file: PackedStreams(file, new_xz_decoder, padding=4),
 }
 MAGIC_BYTES = 10  # the longest of them
 BLOCK_BYTES = 2**20
