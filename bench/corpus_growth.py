@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 from corpus_jobs import SPEC
 from results import Row, device_name, report
+from tsumugi.corpus.shard_names import shard_name
 from web_text import write_pages
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
@@ -85,7 +86,7 @@ def run_script(name: str, *arguments: str | Path, folder: Path) -> Cost:
 
 def job_list(shards: int) -> Iterator[tuple[str, list[str | Path]]]:
     """Name and arguments of every job, in an order in which they can run; the spec file is the first argument."""
-    names = [f"{shard:05d}" for shard in range(shards)]
+    names = [shard_name(shard) for shard in range(shards)]
     normalized, signatures, clean = (
         [FOLDER / kind / f"{name}.json" for name in names] for kind in ("shards", "signatures", "clean")
     )

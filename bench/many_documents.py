@@ -27,6 +27,7 @@ from corpus_growth import WANTED_BYTES, Cost, run_script
 from corpus_jobs import SPEC
 from results import Row, device_name, report
 from tsumugi.corpus.hashes import ids_of
+from tsumugi.corpus.shard_names import shard_name
 from tsumugi.corpus.signatures import band_name, scheme_of
 from tsumugi.corpus.tables import ROW_GROUP_BYTES, open_table
 from tsumugi.provenance import read_manifest, write_manifest
@@ -96,7 +97,9 @@ def write_shards(number: int, folder: Path) -> tuple[list[Path], list[Path]]:
     for shard, documents in enumerate(shards(number)):
         table = table_of(shard, documents)
         keys = pa.record_batch({band_name(band): documents.keys[:, band].copy() for band in range(BANDS)})
-        shard_manifest, keys_manifest = (folder / kind / f"{shard:05d}.json" for kind in ("shards", "signatures"))
+        shard_manifest, keys_manifest = (
+            folder / kind / f"{shard_name(shard)}.json" for kind in ("shards", "signatures")
+        )
         write_rows(shard_manifest, table, ROW_GROUP_BYTES // 100, [])
         write_rows(keys_manifest, keys, ROW_GROUP_BYTES // (8 * BANDS), [shard_manifest])
         written[0].append(shard_manifest)

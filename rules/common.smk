@@ -4,6 +4,7 @@ from snakemake.io import contains_wildcard
 from snakemake.logging import logger
 from tsumugi.corpus.addresses import is_url
 from tsumugi.corpus.file_patterns import matching_files
+from tsumugi.corpus.shard_names import shard_name
 from tsumugi.provenance import read_manifest
 
 
@@ -155,7 +156,7 @@ def part_shards(wildcards):
     size = part_size(wildcards.corpus)
     first = int(wildcards.part) * size
     return [
-        f"{shard:05d}" for shard in range(first, min(first + size, experiment.corpora[wildcards.corpus].num_shards))
+        shard_name(shard) for shard in range(first, min(first + size, experiment.corpora[wildcards.corpus].num_shards))
     ]
 
 

@@ -11,7 +11,8 @@ from tsumugi.corpus.duplicates import find_duplicates
 from tsumugi.corpus.fetch import fetch_corpus
 from tsumugi.corpus.normalizing import normalize_shard
 from tsumugi.corpus.readers import READERS, strict
-from tsumugi.corpus.sharding import shard_corpus, shard_name
+from tsumugi.corpus.shard_names import shard_name
+from tsumugi.corpus.sharding import shard_corpus
 from tsumugi.corpus.signatures import sign_shard
 
 MAN_PAGE = r""".\" a comment

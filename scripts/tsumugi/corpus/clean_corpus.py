@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tsumugi.corpus.shard_names import shard_name
 from tsumugi.corpus.tables import read_batches
 from tsumugi.errors import TsumugiError
 
@@ -31,7 +32,7 @@ class CleanCorpus:
 
     def shards(self) -> list[str]:
         """The shards' names, in order."""
-        return [f"{number:05d}" for number in range(self.num_shards)]
+        return [shard_name(shard) for shard in range(self.num_shards)]
 
     def shard_path(self, shard: str) -> Path:
         """The Parquet file of a clean shard."""

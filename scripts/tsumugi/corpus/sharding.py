@@ -16,6 +16,7 @@ from tsumugi.corpus.open_files import allow_open_files
 from tsumugi.corpus.readers import READERS, Rejected
 from tsumugi.corpus.readers.rejected import OVERSIZED, SAMPLE_BYTES
 from tsumugi.corpus.rejects import REJECTED_SCHEMA, Rejects
+from tsumugi.corpus.shard_names import shard_name
 from tsumugi.corpus.tables import open_writer
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
@@ -23,11 +24,6 @@ from tsumugi.provenance import Manifest, write_manifest
 BUFFER_BYTES = 256 * 2**20  # shared by all shards
 LARGEST_ROW_GROUP = 16 * 2**20
 ROW_BYTES = 640  # what Python takes for a row, beside its text
-
-
-def shard_name(shard: int) -> str:
-    """The five digits that stand for a shard in file names."""
-    return f"{shard:05d}"
 
 
 def shard_corpus(spec: Mapping[str, Any], raw: Path, folder: Path, rejected: Path, output: Path) -> Manifest:

@@ -7,6 +7,9 @@ that it no longer holds may stand on files that were made again since.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tsumugi.corpus.shard_names import shard_name
+from tsumugi.reporting import inputs
+
 KEYS = ("report", "baselines", "runs", "pairs", "tokens", "tokenizers", "measured", "corpora")  # of the spec
 
 
@@ -14,30 +17,30 @@ def result_manifests(spec: Mapping[str, Any]) -> Iterator[str]:
     """Their paths, from the report back to the raw files."""
     if spec["report"]:
         yield "results/report/manifest.json"
-    yield from (f"results/scores/baselines/{task}.{tokenizer}.json" for task, tokenizer in spec["baselines"])
+    yield from (str(inputs.baseline(task, tokenizer)) for task, tokenizer in spec["baselines"])
     for run, described in spec["runs"].items():
         for seed in described["seeds"]:
             if (task := described["task"]) is not None:
-                yield from (f"results/scores/{run}/seed{seed}/{task}.{what}.json" for what in ("quality", "likelihood"))
-                yield f"results/generations/{run}/seed{seed}/{task}.json"
-            yield f"results/models/{run}/seed{seed}/manifest.json"
+                yield from (str(inputs.score(run, seed, task, what)) for what in ("quality", "likelihood"))
+                yield str(inputs.generations(run, seed, task).with_suffix(".json"))
+            yield str(inputs.model_folder(run, seed) / "manifest.json")
     yield from (f"results/pairs/{task}/{prompt}/{tokenizer}/manifest.json" for task, prompt, tokenizer in spec["pairs"])
     for corpus, tokenizer in spec["tokens"]:
         yield from _of_shards(f"results/tokens/{corpus}/{tokenizer}", spec["corpora"][corpus]["num_shards"])
     for tokenizer in spec["tokenizers"]:
         if tokenizer in spec["measured"]:
-            yield f"results/tokenizers/{tokenizer}/fertility.json"
+            yield str(inputs.fertility(tokenizer))
         yield f"results/tokenizers/{tokenizer}/manifest.json"
     for corpus, described in spec["corpora"].items():
         folder = f"results/corpora/{corpus}"
-        yield from (f"{folder}/{name}.json" for name in ("stats", "overlap", "split/leaks", "split/manifest"))
+        yield from (str(inputs.corpus(corpus, name)) for name in ("stats", "overlap", "split/leaks", "split/manifest"))
         yield from _of_shards(f"{folder}/clean", described["num_shards"])
-        yield f"{folder}/duplicates.json"
+        yield str(inputs.corpus(corpus, "duplicates"))
         if described["near"]:
             yield from _of_shards(f"{folder}/signatures", described["num_shards"])
         yield from _of_shards(f"{folder}/shards", described["num_shards"])
-        yield from (f"{folder}/{name}.json" for name in ("sharded", "raw"))
+        yield from (str(inputs.corpus(corpus, name)) for name in ("sharded", "raw"))
 
 
 def _of_shards(folder: str, num_shards: int) -> Iterator[str]:
-    yield from (f"{folder}/{shard:05d}.json" for shard in range(num_shards))
+    yield from (f"{folder}/{shard_name(shard)}.json" for shard in range(num_shards))
