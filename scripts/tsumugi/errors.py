@@ -15,6 +15,11 @@ class ConfigurationError(TsumugiError):
     """What was asked for cannot be done, on whatever machine and however often: the configuration has to change."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an exception says first, or its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def run_cli(main: Callable[[], None]) -> None:
     """Run a script's ``main``; print a :class:`TsumugiError` without its traceback and leave with status 1.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.json_object import read_json_object
 
 HUB = "hub:"
@@ -117,9 +117,9 @@ def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=commit or None, allow_patterns=list(patterns)))
     except Exception as error:  # of many kinds: no network, no such name, no access
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TsumugiError(
-            f"{what} {source}: cannot be fetched ({first_line}); a hub name needs a network or a filled cache (HF_HOME)"
+            f"{what} {source}: cannot be fetched ({first_line(error)}); a hub name needs a network or a filled "
+            "cache (HF_HOME)"
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from tsumugi.atomic import named_if_full, write_json
 from tsumugi.corpus.hub_layout import DEFAULT, Splits, declared_splits, named_splits
 from tsumugi.corpus.readers.raw_file import RawFile
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.provenance import file_sha256
 
 RECORD = "hub.json"
@@ -153,10 +153,9 @@ def _said_to_the_user(choice: Mapping[str, Any], key: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise TsumugiError(f"{key}.name: {error}") from None
     except (httpx2.HTTPError, errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise TsumugiError(
-            f"{key}.name: {dataset} cannot be fetched from {constants.ENDPOINT} ({first_line}); the files that have "
-            "come are kept. Run it again where there is a network"
+            f"{key}.name: {dataset} cannot be fetched from {constants.ENDPOINT} ({first_line(error)}); the files "
+            "that have come are kept. Run it again where there is a network"
         ) from None
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsumugi.atomic import atomic_path
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 
 BATCH_ROWS = 512
 MAGIC = b"PAR1"  # at the beginning and at the end of a Parquet file
@@ -201,5 +201,4 @@ def readable_parquet(path: str | Path, advice: str = REMAKE) -> Iterator[None]:
         )
         raise TsumugiError(f"{path}: there is no such file; {again.replace('delete it and ', '')}") from None
     except (pa.ArrowException, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TsumugiError(f"{path}: not a readable Parquet file ({first_line}); {advice}") from None
+        raise TsumugiError(f"{path}: not a readable Parquet file ({first_line(error)}); {advice}") from None

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.adapter_base import find_base, record_base
 from tsumugi.models.finite import refuse_non_finite
 from tsumugi.models.folding import (
@@ -109,7 +109,7 @@ def _check_opens(config: PeftConfig, what: str) -> None:
             PeftConfig.from_pretrained(folder)
         except Exception as error:  # of many kinds, as above
             raise TsumugiError(
-                f"{what} with these settings could be trained, but not be opened again: {_first_line(error)}; set this "
+                f"{what} with these settings could be trained, but not be opened again: {first_line(error)}; set this "
                 "key too (an empty list will do where nothing is meant)"
             ) from error
 
@@ -173,7 +173,7 @@ def _differs_merged(model: PeftModel, expected: torch.Tensor, bound: torch.Tenso
         merge(model).save_pretrained(folder)
         difference = (example_logits(kind.from_pretrained(folder).eval()) - expected).abs().max()
     except Exception as error:  # of many kinds, as above
-        return _first_line(error)
+        return first_line(error)
     return None if difference <= bound else f"saved and opened again, its logits are off by {difference:.1e}"
 
 
@@ -249,7 +249,7 @@ def _peft(settings: Mapping[str, Any], model: PreTrainedModel) -> tuple[str, Pef
     try:
         return "adapter.peft", method(**given)
     except Exception as error:
-        raise TsumugiError(f"adapter.peft: PEFT refuses these settings of {kind}: {_first_line(error)}") from error
+        raise TsumugiError(f"adapter.peft: PEFT refuses these settings of {kind}: {first_line(error)}") from error
 
 
 def _fit() -> list[str]:
@@ -257,11 +257,7 @@ def _fit() -> list[str]:
 
 
 def _refused(key: str, config: PeftConfig, error: Exception) -> TsumugiError:
-    return TsumugiError(f"{key}: PEFT cannot put {config.peft_type.value} on this model: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return TsumugiError(f"{key}: PEFT cannot put {config.peft_type.value} on this model: {first_line(error)}")
 
 
 def save_adapter(model: PeftModel, directory: Path, merged: bool) -> None:

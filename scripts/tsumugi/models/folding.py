@@ -12,7 +12,7 @@ from peft.utils.other import AuxiliaryTrainingWrapper, ModulesToSaveWrapper
 from torch import nn
 from transformers import PreTrainedModel
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.tying import names_by_parameter
 
 ROUNDING = 1e-5  # of two logits that should be equal, over the largest logit
@@ -44,9 +44,9 @@ def check_mergeable(model: PeftModel, what: str) -> None:
         try:
             copy.deepcopy(layer).merge(safe_merge=True)
         except Exception as error:  # of many kinds: PEFT's own checks, and what its methods do where they have none
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TsumugiError(
-                f"{what} cannot be folded into the weights: {reason}; set adapter.merge: false, or choose another"
+                f"{what} cannot be folded into the weights: {first_line(error)}; set adapter.merge: false, or "
+                "choose another"
             ) from error
 
 

@@ -17,13 +17,13 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.json_object import read_json_object
 from tsumugi.models import bert, rwkv4, rwkv7, t5
 from tsumugi.models.adapter_base import find_base
 from tsumugi.models.half_weights import answer_in_fp32
 from tsumugi.models.tying import record_untied_head
-from tsumugi.models.weights import first_line, open_weights, stored_type
+from tsumugi.models.weights import open_weights, stored_type
 from tsumugi.outside_model import (
     CONFIG,
     HUB,

@@ -18,7 +18,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, RwkvConfig
 
 from tsumugi.atomic import atomic_path
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM
 from tsumugi.models.torch_file import Entry, save_tensors
@@ -149,7 +149,7 @@ def _load(path: Path) -> Any:
             ) from error
         raise _no_torch_file(path, "unknown format") from error
     except Exception as error:  # of many kinds: torch stumbles over a broken file wherever it happens to be broken
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise _no_torch_file(path, "unknown format" if "weights_only" in str(error) else reason) from error
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig, PreTrainedModel
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.finite import refuse_non_finite
 from tsumugi.outside_model import weight_files
 
@@ -66,11 +66,6 @@ def stored_type(folder: Path) -> torch.dtype | None:
         except SafetensorError:  # what is wrong with it is said when it is opened
             return None
     return TYPES.get(found.pop()) if len(found) == 1 else None
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says first, or its name."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check_pickle(file: Path) -> None:

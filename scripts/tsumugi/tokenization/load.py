@@ -9,7 +9,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, tokenizer_class_from_name
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.json_object import read_json_object
 from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, refuse_pointer
 from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
@@ -51,8 +51,7 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     except TsumugiError as error:
         raise TsumugiError(f"tokenizer {source}: {error}") from None
     except Exception as error:  # of many kinds: each class has its own way with a file that it cannot read
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TsumugiError(f"tokenizer {source}: cannot be opened ({first_line})") from error
+        raise TsumugiError(f"tokenizer {source}: cannot be opened ({first_line(error)})") from error
     return tokenizer
 
 

@@ -15,7 +15,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from transformers import PreTrainedTokenizer
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.outside_model import refuse_pointer
 
 MODEL_NAMES = ("spiece.model", "tokenizer.model", "spm.model", "sentencepiece.bpe.model")
@@ -320,7 +320,7 @@ def _read_model(content: bytes, name: str) -> "_Proto":
         sentencepiece.SentencePieceProcessor(model_proto=content)
         proto = _Proto.FromString(content)
     except Exception as error:  # protobuf's DecodeError, SentencePiece's RuntimeError
-        raise TsumugiError(f"{name} is no SentencePiece model ({_first_line(error)})") from error
+        raise TsumugiError(f"{name} is no SentencePiece model ({first_line(error)})") from error
     if not proto.pieces:
         raise TsumugiError(f"{name} holds no pieces; take it from a fresh copy")
     return proto
@@ -375,10 +375,6 @@ def _refuse_other_ids(proto: "_Proto", files: Mapping[str, bytes], model_name: s
                 f"tokenizer.json gives {piece.piece!r} the id {known[piece.piece]}, {model_name} the id {id_}: they "
                 "belong to different tokenizers; take all files from one"
             )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tsumugi.atomic import remove_abandoned, write_json, write_text
 from tsumugi.cluster.meeting import meeting_here, rank_name
 from tsumugi.cluster.slurm_job import TimeLimit, job_id, requeue, watched_time
 from tsumugi.cluster.staging import staged
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.provenance import identity, read_manifest, write_manifest
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training import states
@@ -325,7 +325,7 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
 
 def _explained(problem: Exception, world: World) -> BaseException:
     """What to do when memory ran out or another rank is gone; any other problem as it is."""
-    reason = _own_words(str(problem))
+    reason = _own_words(problem)
     if is_out_of_memory(problem):
         return TsumugiError(
             f"{rank_name(world.rank)}, {describe_device(world.device)}: out of memory ({reason}); a "
@@ -343,9 +343,9 @@ def _explained(problem: Exception, world: World) -> BaseException:
     return problem
 
 
-def _own_words(message: str) -> str:
-    """The first line of a message, without Gloo's line of source code and its advice to look into the code."""
-    return re.sub(r"^\[\S+\.cc:\d+\] ", "", message.partition("\n")[0]).partition(". This is typically")[0]
+def _own_words(problem: Exception) -> str:
+    """The first line of an exception, without Gloo's line of source code and its advice to look into the code."""
+    return re.sub(r"^\[\S+\.cc:\d+\] ", "", first_line(problem)).partition(". This is typically")[0]
 
 
 def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import torch
 
-from tsumugi.errors import TsumugiError
+from tsumugi.errors import TsumugiError, first_line
 from tsumugi.training.calibration import find, make_key, path_of
 from tsumugi.training.engines import Engine, build_engine
 from tsumugi.training.loss_scale import LossScale
@@ -89,7 +89,7 @@ def run_trial(request: Request, notes: Path, fits: int, too_large: int | None) -
             raise SystemExit(1) from None
         except Exception as error:
             if is_out_of_memory(error):
-                _note(file, out_of_memory=str(error).partition("\n")[0])
+                _note(file, out_of_memory=first_line(error))
             else:
                 _note(file, defect=traceback.format_exc())
             raise SystemExit(1) from None

@@ -18,6 +18,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from tsumugi.cluster.meeting import meeting_here, rank_name
+from tsumugi.errors import first_line
 
 BEAT_SECONDS = 3.0
 LOST_SECONDS = 25.0
@@ -71,7 +72,7 @@ def _watch(rank: int, size: int, over: threading.Event) -> None:
                 _leave(rank, f"nothing was heard of rank {silent[0]} for {LOST_SECONDS:.0f} s")
     except RuntimeError as error:  # the store went away, and rank 0's node with it
         if not over.wait(BEAT_SECONDS):  # rank 0 may have finished a moment before this process
-            _leave(rank, f"the connection to rank 0's node is lost ({str(error).splitlines()[0]})")
+            _leave(rank, f"the connection to rank 0's node is lost ({first_line(error)})")
 
 
 def _end(sign: str, machine: str) -> None:
