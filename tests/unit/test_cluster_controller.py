@@ -16,5 +16,9 @@ def test_the_controller_is_asked_until_it_answers(tmp_path, monkeypatch):
 
 
 def test_without_slurm_nothing_is_waited_for(tmp_path, monkeypatch):
+    sleep = tmp_path / "sleep"
+    sleep.write_text(f'#!/bin/sh\necho "$@" >> "{tmp_path}/slept"\n')
+    sleep.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     wait_for_controller()
+    assert not (tmp_path / "slept").exists()

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+assert len(SCRIPTS) > 20, "the parametrized tests below would pass empty"
 BIN = Path(sys.executable).parent
 
 
@@ -31,15 +32,18 @@ def test_linters_are_clean(command):
 
 
 def test_every_rule_has_what_a_rule_must_have():
+    names = []
     for path in RULES:
         for text in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
             name = text.split(":", 1)[0]
+            names.append(name)
             for part in ('"""', "log:", "benchmark:", "conda:", "threads:", "mem_mb=", "runtime="):
                 assert part in text, f"{path.name}: rule {name} has no {part}"
             assert f'"logs/{name}/' in text, f"{path.name}: the log of {name} lies elsewhere"
             assert f'"benchmarks/{name}/' in text, f"{path.name}: the benchmark of {name} lies elsewhere"
             if name != "write_spec":
                 assert f'"$TSUMUGI_SCRIPTS"/{name}.py' in text, f"{path.name}: {name} and its script have two names"
+    assert len(names) > 20 and len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
