@@ -22,8 +22,8 @@ def forget_pages(weight: torch.Tensor) -> None:
 
 def _is_of_a_file(first: int, last: int) -> bool:
     for line in _MAPS.read_text().splitlines():
-        place, *_, name = line.split(maxsplit=5)
+        place, _, _, _, inode, *_ = line.split(maxsplit=5)
         start, end = (int(address, 16) for address in place.split("-"))
         if start <= first and last <= end:
-            return name.endswith((".safetensors", ".bin"))
+            return inode != "0"  # by its name a file of the hub's cache, or one that was deleted, is not known
     return False
