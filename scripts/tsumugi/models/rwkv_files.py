@@ -21,7 +21,7 @@ from tsumugi.atomic import atomic_path
 from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM
-from tsumugi.models.torch_file import Entry, save_tensors
+from tsumugi.models.torch_file import Entry, check_archive, no_torch_file, save_tensors
 from tsumugi.models.tying import is_head_tied
 
 RwkvModel = Rwkv4ForCausalLM | Rwkv7ForCausalLM
@@ -46,7 +46,6 @@ MARKS = {  # what only keys of a version contain, given that those above it do n
 LAYER_NORM_EPSILON = 1e-5  # of every official model; the file has no place for another
 ARCHIVE, PICKLE = b"PK\x03\x04", b"\x80"  # how the files of torch.save begin, since version 1.6 and before
 NAMED = 5  # keys that an error lists
-_PIECE_BYTES = 1 << 20
 
 
 def read_rwkv(
@@ -135,7 +134,7 @@ def _load(path: Path) -> Any:
     if zipped and not zipfile.is_zipfile(path):
         raise TsumugiError(f"{path}: its end is missing (the archive has no directory); download or copy it again")
     if zipped:
-        _check_archive(path)
+        check_archive(path)
     elif tarfile.is_tarfile(path):
         raise TsumugiError(f"{path}: is a tar archive, and no file of torch.save; unpack it, and give the .pth in it")
     try:
@@ -147,32 +146,10 @@ def _load(path: Path) -> Any:
                 f"{path}: refused, nothing was run: it is a pickle that holds {code[1] if code else 'something'} "
                 "beside tensors, which could be code; ask its maker for a file of weights alone"
             ) from error
-        raise _no_torch_file(path, "unknown format") from error
+        raise no_torch_file(path, "unknown format") from error
     except Exception as error:  # of many kinds: torch stumbles over a broken file wherever it happens to be broken
         reason = first_line(error)[:200]
-        raise _no_torch_file(path, "unknown format" if "weights_only" in str(error) else reason) from error
-
-
-def _check_archive(path: Path) -> None:
-    """Compare every part with its checksum, which torch does not do; 0 is one that was not computed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise TsumugiError(
-                    f"{path}: refused, nothing was run: it is a TorchScript file (torch.jit.save), which holds a "
-                    "program; ask its maker for a file of weights alone"
-                )
-            for part in archive.infolist():
-                if part.CRC:
-                    with archive.open(part) as file:
-                        while file.read(_PIECE_BYTES):
-                            pass
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _no_torch_file(path, str(error) or "cut off") from None
-
-
-def _no_torch_file(path: Path, reason: str) -> TsumugiError:
-    return TsumugiError(f"{path}: is no file of torch.save, or is damaged ({reason}); download or copy it again")
+        raise no_torch_file(path, "unknown format" if "weights_only" in str(error) else reason) from error
 
 
 def _tensors(path: Path, content: Any) -> dict[str, torch.Tensor]:

@@ -1,8 +1,13 @@
-"""Files of ``torch.save`` that are written tensor by tensor: what goes in need not be in memory all at once."""
+"""Files of ``torch.save``: checked before they are opened, and written tensor by tensor.
+
+What is written need not be in memory all at once.
+"""
 
 import io
 import pickle
 import sys
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +16,37 @@ from typing import Any
 
 import torch
 
+from tsumugi.errors import TsumugiError
+
 _STORAGES = {torch.float32: "FloatStorage", torch.float16: "HalfStorage", torch.bfloat16: "BFloat16Storage"}
+_PIECE_BYTES = 1 << 20
+
+
+def check_archive(path: Path) -> None:
+    """Compare every part of a zip archive with its checksum, which PyTorch does not do; 0 is one that was not computed.
+
+    Raises:
+        TsumugiError: the archive is damaged, or holds a program.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise TsumugiError(
+                    f"{path}: refused, nothing was run: it is a TorchScript file (torch.jit.save), which holds a "
+                    "program; ask its maker for a file of weights alone"
+                )
+            for part in archive.infolist():
+                if part.CRC:
+                    with archive.open(part) as file:
+                        while file.read(_PIECE_BYTES):
+                            pass
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise no_torch_file(path, str(error) or "cut off") from error
+
+
+def no_torch_file(path: Path, reason: str) -> TsumugiError:
+    """What to say of a file that ``torch.load`` could not make sense of."""
+    return TsumugiError(f"{path}: is no file of torch.save, or is damaged ({reason}); download or copy it again")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Weights of a model from outside: read from files that hold tensors alone, and all of them."""
 
 import pickle
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models.finite import refuse_non_finite
+from tsumugi.models.torch_file import check_archive
+from tsumugi.notices import say_once
 from tsumugi.outside_model import weight_files
 
 _HEADS = ("cls.", "lm_head.", "lm_predictions.", "generator_", "vocab_")  # of encoders: what predicts masked tokens
@@ -35,7 +36,8 @@ def open_weights(model_class: Any, folder: Path, source: str, dtype: torch.dtype
     files = weight_files(folder)
     pickles = files[0].suffix == ".bin"
     for file in files if pickles else ():
-        _check_pickle(file)
+        if zipfile.is_zipfile(file):  # not PyTorch's form until version 1.6, which has no checksums
+            check_archive(file)
     try:
         model, found = model_class.from_pretrained(
             str(folder),
@@ -68,23 +70,6 @@ def stored_type(folder: Path) -> torch.dtype | None:
     return TYPES.get(found.pop()) if len(found) == 1 else None
 
 
-def _check_pickle(file: Path) -> None:
-    """PyTorch looks at no checksum.
-
-    Raises:
-        TsumugiError: the archive is damaged.
-    """
-    if not zipfile.is_zipfile(file):
-        return  # PyTorch's form until version 1.6, which has no checksums
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise TsumugiError(f"{file}: is damaged ({first_line(error)}); take it from a fresh copy") from error
-    if damaged is not None:
-        raise TsumugiError(f"{file}: is damaged (wrong checksum of {damaged}); take it from a fresh copy")
-
-
 def _reason(error: Exception, files: list[Path]) -> str:
     """Without PyTorch's advice, which is to let the file run what it likes."""
     if isinstance(error, pickle.UnpicklingError):
@@ -110,7 +95,7 @@ def _check_whole(model: PreTrainedModel, missing: list[str], source: str) -> Non
             f"{source}: its files lack weights of a {type(model).__name__}: {names}; they would be random. Take the "
             "model with its language modelling head"
         )
-    print(f"{source}: the files lack the head ({names}); it begins with random weights", file=sys.stderr, flush=True)
+    say_once(f"{source}: the files lack the head ({names}); it begins with random weights")
 
 
 def _make_savable(model: PreTrainedModel) -> None:

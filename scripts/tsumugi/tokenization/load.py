@@ -1,8 +1,5 @@
 """Opens a tokenizer: one made here, a directory, or a hub name."""
 
-import os
-import sys
-from functools import cache
 from pathlib import Path
 
 from tokenizers.processors import TemplateProcessing
@@ -11,6 +8,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES, 
 
 from tsumugi.errors import TsumugiError, first_line
 from tsumugi.json_object import read_json_object
+from tsumugi.notices import say_once
 from tsumugi.outside_model import TOKENIZER_FILES, WITHOUT_VOCABULARY, local_folder, refuse_pointer
 from tsumugi.tokenization.repair import LINES, TOKENIZER_JSON, as_published
 from tsumugi.tokenization.sentencepiece_tokenizer import (
@@ -28,20 +26,23 @@ _LIKE_LLAMA = ("CodeLlamaTokenizer",)  # Transformers' conversion loses a space 
 _OF_MODEL = {"spiece.model": "T5Tokenizer", "tokenizer.model": "LlamaTokenizer", "spm.model": "DebertaV2Tokenizer"}
 _OF_MODEL |= {"sentencepiece.bpe.model": "XLMRobertaTokenizer"}
 _SHOWN = 4  # pieces of either side
-_FEW = 0.9  # of the model's ids: padded ones, which no token has, are never so many
+_FEW = 0.9  # of the model's ids: padded ones, which no token has, are fewer; chosen, not measured
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str, folder: Path | None = None) -> PreTrainedTokenizerBase:
     """Open ``source``, a directory or ``hub:org/name``, and hold it against its files and the model beside it.
 
     Where the files name no end token, the separator is it (BERT). Where they name no padding token, the unknown token
     pads, or the end token; what pads is masked, and no label is told by it.
 
+    Args:
+        folder: where the files of ``source`` lie, if that was found before.
+
     Raises:
         TsumugiError: nothing opens there, the vocabulary is missing or does not fit the model, the files contradict
             one another, or there is no end token.
     """
-    folder = local_folder(source, TOKENIZER_FILES, "tokenizer")
+    folder = folder or local_folder(source, TOKENIZER_FILES, "tokenizer")
     rows = read_json_object(folder / "config.json").get("vocab_size")
     try:
         tokenizer = _open(folder, rows if isinstance(rows, int) else None)
@@ -141,11 +142,13 @@ def _name_end_and_padding(tokenizer: PreTrainedTokenizerBase, source: str) -> No
         if tokenizer.sep_token_id is None:
             raise TsumugiError("has no end token (eos_token), which ends every document; set one")
         tokenizer.eos_token = tokenizer.sep_token
-        _say(f"{source}: the tokenizer has no end token; {tokenizer.sep_token} ends documents")
+        say_once(f"{source}: the tokenizer has no end token; {tokenizer.sep_token} ends documents")
     if tokenizer.pad_token_id is None:
         spare = tokenizer.unk_token_id not in (None, tokenizer.eos_token_id, tokenizer.bos_token_id)
         tokenizer.pad_token = tokenizer.unk_token if spare else tokenizer.eos_token
-        _say(f"{source}: the tokenizer has no padding token; {tokenizer.pad_token} pads, masked and never trained on")
+        say_once(
+            f"{source}: the tokenizer has no padding token; {tokenizer.pad_token} pads, masked and never trained on"
+        )
     if tokenizer.eos_token_id in set().union(*encode_texts(tokenizer, [*LINES, "\U000e0fff\u0378"])):
         raise TsumugiError(
             f"a character that is not in its vocabulary becomes the end token {tokenizer.eos_token}, so every text "
@@ -164,7 +167,7 @@ def _fit_model(tokenizer: PreTrainedTokenizerBase, rows: int | None, source: str
             "no weights. Take tokenizer and model from one place, or remove the tokens that were added to the tokenizer"
         )
     if vocabulary[last] + 1 < _FEW * rows:
-        _say(
+        say_once(
             f"{source}: warning: the tokenizer has {vocabulary[last] + 1} ids and the model {rows}: are they from one "
             "place, and is the vocabulary whole?"
         )
@@ -180,15 +183,8 @@ def _compare_with_sentencepiece(tokenizer: PreTrainedTokenizerBase, folder: Path
         if found != pieces:
             place = next((i for i, pair in enumerate(zip(found, pieces, strict=False)) if pair[0] != pair[1]), -1)
             shown = " against ".join(" ".join(part[max(place, 0) :][:_SHOWN]) for part in (found, pieces))
-            _say(
+            say_once(
                 f"{source}: warning: {type(tokenizer).__name__} of Transformers cuts text otherwise than SentencePiece "
                 f"does with this model, for which the weights were trained ({shown}, in {line!r})"
             )
             return
-
-
-@cache
-def _say(notice: str) -> None:
-    """On the screen and in the log, once, and not by every process of a run."""
-    if os.environ.get("RANK", "0") == "0":
-        print(notice, file=sys.stderr, flush=True)
