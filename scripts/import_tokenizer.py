@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tsumugi.errors import run_cli
-from tsumugi.outside_model import hub_commit, source_files
+from tsumugi.outside_model import at_commit, hub_commit, source_files
 from tsumugi.provenance import seen, write_manifest
 from tsumugi.spec_file import read_spec
 from tsumugi.tokenization.export import save
@@ -33,7 +33,7 @@ def main() -> None:
     spec = read_spec(arguments.spec, "source")
     source = spec["source"]
     files, commit = {file: seen(file) for file in source_files(source)}, hub_commit(source)
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_tokenizer(at_commit(source, commit))
     write_manifest(
         arguments.output,
         kind="import_tokenizer",

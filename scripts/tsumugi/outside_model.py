@@ -113,14 +113,25 @@ def local_folder(source: str, patterns: Sequence[str], what: str) -> Path:
         return Path(source)
     from huggingface_hub import snapshot_download  # seconds that Snakemake's start need not pay
 
-    name, _, commit = source.removeprefix(HUB).partition("@")
+    name, commit = _name_and_commit(source)
     try:
-        return Path(snapshot_download(name, revision=commit or None, allow_patterns=list(patterns)))
+        return Path(snapshot_download(name, revision=commit, allow_patterns=list(patterns)))
     except Exception as error:  # of many kinds: no network, no such name, no access
         raise TsumugiError(
             f"{what} {source}: cannot be fetched ({first_line(error)}); a hub name needs a network or a filled "
             "cache (HF_HOME)"
         ) from error
+
+
+def _name_and_commit(source: str) -> tuple[str, str | None]:
+    """What stands in a hub name."""
+    name, _, commit = source.removeprefix(HUB).partition("@")
+    return name, commit or None
+
+
+def at_commit(source: str, commit: str | None) -> str:
+    """The same hub name at ``commit``; with None, a directory's, ``source`` itself."""
+    return source if commit is None else f"{HUB}{_name_and_commit(source)[0]}@{commit}"
 
 
 def hub_commit(source: str) -> str | None:
@@ -129,8 +140,9 @@ def hub_commit(source: str) -> str | None:
         return None
     from transformers.utils.hub import cached_file, extract_commit_hash  # seconds that Snakemake's start need not pay
 
+    name, commit = _name_and_commit(source)
     try:
-        config = cached_file(source.removeprefix(HUB), CONFIG)
+        config = cached_file(name, CONFIG, revision=commit)
     except (OSError, ValueError) as error:
         raise TsumugiError(f"{source}: its {CONFIG} cannot be read: {error}") from error
     return extract_commit_hash(config, None)
@@ -142,9 +154,10 @@ def outside_config(source: str) -> dict[str, Any]:
         if source.startswith(HUB):
             from huggingface_hub import try_to_load_from_cache
 
-            path = Path(str(try_to_load_from_cache(source.removeprefix(HUB), "config.json")))
+            name, commit = _name_and_commit(source)
+            path = Path(str(try_to_load_from_cache(name, CONFIG, revision=commit)))
         else:
-            path = Path(source) / "config.json"
+            path = Path(source) / CONFIG
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # what is wrong with it is said when the model is opened
         return {}

@@ -30,6 +30,7 @@ from tsumugi.outside_model import (
     PICKLES,
     SAFETENSORS,
     TOKENIZER_FILES,
+    at_commit,
     check_files,
     local_folder,
     weight_files,
@@ -64,11 +65,19 @@ def load_pretrained(source: str, as_stored: bool = False) -> tuple[PreTrainedMod
     Raises:
         TsumugiError: there is no such model, it is not whole, or its tokenizer does not belong to it.
     """
-    folder = local_folder(source, TOKENIZER_FILES, "model")
+    return _open(source, local_folder(source, TOKENIZER_FILES, "model"), as_stored)
+
+
+def _open(source: str, folder: Path, as_stored: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """As :func:`load_pretrained`.
+
+    Args:
+        folder: where a part of the files of ``source`` lies: of a hub name the weights are fetched to it.
+    """
     if source.startswith(HUB):
-        folder = _fetch_weights(source)
+        _fetch_weights(source, folder)
     check_files(folder)
-    tokenizer = load_tokenizer(source)
+    tokenizer = load_tokenizer(source, folder)
     config = open_config(folder, source)
     dtype = (stored_type(folder) if as_stored else None) or torch.float32
     model = open_weights(_model_class(config), folder, source, dtype)
@@ -76,13 +85,14 @@ def load_pretrained(source: str, as_stored: bool = False) -> tuple[PreTrainedMod
     return model, tokenizer
 
 
-def _fetch_weights(source: str) -> Path:
-    folder = local_folder(source, [*TOKENIZER_FILES, *SAFETENSORS, "model-*.safetensors"], "model")
+def _fetch_weights(source: str, folder: Path) -> None:
+    """Of the commit from which ``folder``, in the hub's cache, has its name: ``source`` may lead to another by now."""
+    source = at_commit(source, folder.name)
+    local_folder(source, [*TOKENIZER_FILES, *SAFETENSORS, "model-*.safetensors"], "model")
     try:
         weight_files(folder)
     except TsumugiError:
-        folder = local_folder(source, [*TOKENIZER_FILES, *PICKLES, "pytorch_model-*.bin"], "model")
-    return folder
+        local_folder(source, [*TOKENIZER_FILES, *PICKLES, "pytorch_model-*.bin"], "model")
 
 
 def open_config(folder: Path, source: str) -> PretrainedConfig:
@@ -170,9 +180,10 @@ def load_writer(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """
     if (Path(source) / "adapter").is_dir():
         return load_run(source)
-    kind = open_config(local_folder(source, [CONFIG], "model"), source).model_type
+    folder = local_folder(source, [CONFIG], "model")
+    kind = open_config(folder, source).model_type
     keep = kind in ("rwkv", "rwkv7") and not torch.cuda.is_available()
-    model, tokenizer = load_pretrained(source, as_stored=keep)
+    model, tokenizer = _open(source, folder, as_stored=keep)
     if model.dtype != torch.float32:
         answer_in_fp32(model)
     return model.eval(), tokenizer
