@@ -139,6 +139,25 @@ def test_a_conversion_that_gives_unknown_characters_the_end_token_is_mended(tmp_
     assert encode_text(load_tokenizer(str(tmp_path / "again")), "𠮷")[-1] == 0
 
 
+def test_a_mended_tokenizer_keeps_its_other_settings(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(rinna_spiece())
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "[PAD]", "extra_ids": 0}
+    settings = {"model_input_names": ["input_ids"], "truncation_side": "left", "padding_side": "left"}
+    settings |= {"chat_template": "{{ messages[0]['content'] }}", "model_max_length": 77}
+    converted = T5Tokenizer.from_pretrained(tmp_path, **named)
+    for name, value in settings.items():
+        setattr(converted, name, value)
+    converted.save_pretrained(tmp_path / "converted")
+    _edit_settings(tmp_path / "converted/tokenizer_config.json", settings)
+    tokenizer = load_tokenizer(str(tmp_path / "converted"))
+    assert type(tokenizer) is PreTrainedTokenizerFast, "it was mended"
+    assert {name: getattr(tokenizer, name) for name in settings} == settings
+
+
+def _edit_settings(path, settings):
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+
+
 def test_an_unknown_token_that_is_the_end_token_is_refused(tmp_path):
     backend = Tokenizer(models.WordLevel({"</s>": 0, "猫": 1}, unk_token="</s>"))
     PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", unk_token="</s>").save_pretrained(tmp_path)

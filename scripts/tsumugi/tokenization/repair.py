@@ -26,7 +26,6 @@ LINES = (  # what tokenizers disagree on: case, width, accents, spaces, digits, 
     "𠮷野家で髙い鰻を食べる🍣 naïve café",
     "https://example.com/~a_b?c=1&d=2 <p class='x'>段落</p>",
 )
-_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _BYTE_DECODER = {
     "type": "Sequence",
     "decoders": [
@@ -63,13 +62,16 @@ def _ids(backend: Tokenizer, hidden: set[str]) -> list[list[int]]:
 
 def _wrapped(backend: Tokenizer, like: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
     known = backend.get_vocab(with_added_tokens=True)
-    roles = {role: getattr(like, role) for role in _ROLES if getattr(like, role) in known}
+    roles = {role: token for role in like.SPECIAL_TOKENS_ATTRIBUTES if (token := getattr(like, role)) in known}
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         **roles,
         extra_special_tokens=[token for token in like.extra_special_tokens if token in known],
         model_max_length=like.model_max_length,
+        model_input_names=like.model_input_names,
         padding_side=like.padding_side,
+        truncation_side=like.truncation_side,
+        chat_template=like.chat_template,
         clean_up_tokenization_spaces=False,
     )
 

@@ -21,7 +21,6 @@ from tsumugi.outside_model import refuse_pointer
 MODEL_NAMES = ("spiece.model", "tokenizer.model", "spm.model", "sentencepiece.bpe.model")
 CONFIG = "tokenizer_config.json"
 _FILES = (*MODEL_NAMES, CONFIG, "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "chat_template.jinja")
-_ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _EXTRA = ("additional_special_tokens", "extra_special_tokens")
 _OF_FAIRSEQ = {"bos_token": "<s>", "eos_token": "</s>", "sep_token": "</s>", "pad_token": "<pad>", "cls_token": "<s>"}
 _OF_FAIRSEQ |= {"mask_token": "<mask>"}
@@ -96,7 +95,9 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         if self._config.get("add_prefix_space") is False:
             proto.normalizer_spec.add_dummy_prefix = False
         said = _json(files, "special_tokens_map.json") | self._config
-        named = {role: _content(said.get(role)) for role in _ROLES if role in said}
+        named = {
+            role: _content(said.get(role)) for role in PreTrainedTokenizer.SPECIAL_TOKENS_ATTRIBUTES if role in said
+        }
         extra = [str(_content(token)) for key in _EXTRA for token in _listed(said.get(key))]
         sentinels = self._add_pieces(proto, files, model_name, [*filter(None, named.values()), *extra], rows)
         ids = {piece.piece: id_ for id_, piece in enumerate(proto.pieces)}
@@ -246,7 +247,11 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         self.total_vocab_size = self.vocab_size
 
     def _named(self) -> Iterable[tuple[str, str]]:
-        return ((role, str(getattr(self, role))) for role in _ROLES if getattr(self, role) is not None)
+        return (
+            (role, str(getattr(self, role)))
+            for role in self.SPECIAL_TOKENS_ATTRIBUTES
+            if getattr(self, role) is not None
+        )
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> tuple[str, ...]:
         """Write the files as they were published, with the class's name and the tokens that were chosen since."""
