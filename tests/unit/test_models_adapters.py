@@ -169,6 +169,19 @@ def test_a_folded_model_that_answers_differently_is_refused(tmp_path):
         merge(model)
 
 
+def test_why_an_adapter_stays_beside_the_weights_is_said(tmp_path, capsys, monkeypatch):
+    base = base_folder(tmp_path, "t5")
+    model = adapted(base, LORA)
+    expected = example_logits(model)
+    save_adapter(model, tmp_path / "run", merged=False)
+    make_tokenizer().save_pretrained(tmp_path / "run")
+    monkeypatch.setattr("tsumugi.models.folding.rounding", lambda *_: torch.tensor(-1.0))
+    opened = load_run(tmp_path / "run")[0]
+    assert isinstance(opened, PeftModel) and close(example_logits(opened), expected)
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'run'}: the adapter is not folded into the weights, and stays beside them (the folded" in said
+
+
 def test_the_script_writes_a_whole_model_and_refuses_what_is_none(tmp_path, monkeypatch, capsys):
     def call(model, output):
         monkeypatch.setattr(sys, "argv", ["merge_adapter.py", "--model", str(model), "--output", str(output)])

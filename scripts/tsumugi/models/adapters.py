@@ -33,6 +33,7 @@ from tsumugi.models.folding import (
 )
 from tsumugi.models.loading import load_pretrained
 from tsumugi.models.tying import names_by_parameter
+from tsumugi.notices import say_once
 
 METHODS = {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
 UNFIT = {  # what they ask of a trainer, and this one does not do
@@ -73,8 +74,10 @@ def add_adapter(model: PreTrainedModel, adapter: Mapping[str, Any], base: str) -
         check_mergeable(adapted, what)
     try:
         _try_on_shared_weights(adapted, untouched, as_given, what, adapter["merge"])
-    except Exception as error:
-        raise error if isinstance(error, TsumugiError) else _refused(key, config, error) from error
+    except TsumugiError:
+        raise
+    except Exception as error:  # of many kinds, as above
+        raise _refused(key, config, error) from error
     adapted.peft_config["default"].base_model_name_or_path = base.removeprefix("hub:")
     if adapter["lora"] is not None:
         _train_also(adapted, adapter["lora"].get("train_also", ()))
@@ -299,7 +302,10 @@ def open_folded(directory: Path) -> PreTrainedModel | PeftModel:
         return model
     try:
         return merge(model).eval()
-    except Exception:  # of many kinds: PEFT's, or the answers are others; half of it may be folded in by now
+    except Exception as error:  # of many kinds: PEFT's, or the answers are others; half of it may be folded in by now
+        say_once(
+            f"{directory}: the adapter is not folded into the weights, and stays beside them ({first_line(error)})"
+        )
         return open_adapter(directory)
 
 
