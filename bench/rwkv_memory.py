@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -78,13 +79,9 @@ def main() -> None:
     arguments = parse_arguments()
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as temporary:
         model = str(Path(temporary) / "model")
-        if os.fork() == 0:  # so that its memory is not in the way
-            print(
-                f"{make_model(Path(model), arguments) / 1e9:.2f} billion parameters, stored as {arguments.dtype}",
-                flush=True,
-            )
-            os._exit(0)
-        os.wait()
+        with ProcessPoolExecutor(1) as other:  # so that its memory is not in the way
+            parameters = other.submit(make_model, Path(model), arguments).result()
+        print(f"{parameters / 1e9:.2f} billion parameters, stored as {arguments.dtype}", flush=True)
         tokens = str(arguments.tokens)
         print(
             f"writing {tokens} tokens:",
