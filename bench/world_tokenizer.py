@@ -22,7 +22,7 @@ from japanese_text import documents
 from results import Row, report
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 from throughput import compare, megabytes
-from tsumugi.tokenization.encoding import encode_lines
+from tsumugi.tokenization.text_ids import encode_texts
 from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
 
 
@@ -36,7 +36,7 @@ def measure(blocks: int) -> list[Row]:
     tokenizer = WorldTokenizer()
     texts = documents(count=300, sentences=60)
     lines = documents(count=3000, sentences=1)
-    if encode_lines(tokenizer, texts) != [reference.encode(text) for text in texts]:
+    if encode_texts(tokenizer, texts) != [reference.encode(text) for text in texts]:
         raise ArithmeticError("the ids are not those of the rwkv package")
 
     def trie(texts: Sequence[str]) -> list[list[int]]:
@@ -47,7 +47,7 @@ def measure(blocks: int) -> list[Row]:
 
     name, large, small = "World tokenizer / rwkv package", megabytes(texts), megabytes(lines)
     return [
-        compare(f"{name}, bulk", lambda: encode_lines(tokenizer, texts), lambda: trie(texts), large, blocks, target=13),
+        compare(f"{name}, bulk", lambda: encode_texts(tokenizer, texts), lambda: trie(texts), large, blocks, target=13),
         compare(f"{name}, __call__", lambda: tokenizer(texts), lambda: trie(texts), large, blocks),
         compare(f"{name}, __call__ per sentence", one_by_one, lambda: trie(lines), small, blocks),
     ]

@@ -19,7 +19,7 @@ from tsumugi.corpus.tables import write_table
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.provenance import identity, read_manifest, verify
-from tsumugi.tokenization.encoding import encode_documents, encode_lines, line_end_id, lines_of
+from tsumugi.tokenization.encoding import encode_documents, line_end_id, lines_of
 from tsumugi.tokenization.export import save, to_transformers
 from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
@@ -27,6 +27,7 @@ from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.tokenization.pairs import PairSpec, encode_pairs
 from tsumugi.tokenization.prompts import PromptEncoder, encode_text
 from tsumugi.tokenization.sampling import MAX_CHARACTERS, pieces_of, sample_lines
+from tsumugi.tokenization.text_ids import encode_texts
 from tsumugi.tokenization.train import train_sentencepiece
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -81,7 +82,7 @@ def test_documents_encoded_whole_are_as_if_line_by_line(kind):
     texts = ["", "\n", *("".join(chance.choices(parts, k=chance.randrange(1, 12))) for _ in range(300))]
     for (number, text, sequences), expected in zip(encode_documents(tokenizer, enumerate(texts)), texts, strict=True):
         assert text == expected == texts[number]
-        by_line = encode_lines(tokenizer, lines_of(text)) or [[]]
+        by_line = encode_texts(tokenizer, lines_of(text)) or [[]]
         assert sequences == [*by_line[:-1], [*by_line[-1], tokenizer.eos_token_id]]
 
 
@@ -184,22 +185,25 @@ def test_files_of_an_earlier_tokenizer_go_when_another_is_imported(tokenizer, tm
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in written} | kept
 
 
-def test_the_commit_of_a_hub_name_is_recorded(tokenizer, tmp_path):
+@pytest.mark.parametrize("named", [False, True])
+def test_the_commit_of_a_hub_name_is_recorded(tokenizer, tmp_path, named):
     """From a cache laid out as huggingface_hub does it, without a network."""
-    commit = "0123456789abcdef0123456789abcdef01234567"
+    newest, older = "0123456789abcdef0123456789abcdef01234567", "fedcba9876543210fedcba9876543210fedcba98"
     model = tmp_path / "hub/models--org--name"
-    tokenizer.save_pretrained(model / "snapshots" / commit)
-    (model / "snapshots" / commit / "config.json").write_text('{"model_type": "t5"}')
+    for commit in (newest, older):
+        tokenizer.save_pretrained(model / "snapshots" / commit)
+        (model / "snapshots" / commit / "config.json").write_text('{"model_type": "t5"}')
     (model / "refs").mkdir()
-    (model / "refs/main").write_text(commit)
-    (tmp_path / "spec.json").write_text('{"source": "hub:org/name"}')
+    (model / "refs/main").write_text(newest)
+    source, commit = (f"hub:org/name@{older}", older) if named else ("hub:org/name", newest)
+    (tmp_path / "spec.json").write_text(json.dumps({"source": source}))
     subprocess.run(
         [sys.executable, SCRIPTS / "import_tokenizer.py", "--spec", "spec.json", "--output", "from-x/manifest.json"],
         cwd=tmp_path,
         env=os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"},
         check=True,
     )
-    assert read_manifest(tmp_path / "from-x/manifest.json")["spec"] == {"source": "hub:org/name", "commit": commit}
+    assert read_manifest(tmp_path / "from-x/manifest.json")["spec"] == {"source": source, "commit": commit}
 
 
 @pytest.mark.parametrize(("content", "message"), [("{}", "the key 'source' is missing"), ("{", "not JSON")])

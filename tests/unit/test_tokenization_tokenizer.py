@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from tokenization_corpus import sentences
 from transformers import AutoTokenizer
 from tsumugi.errors import TsumugiError
-from tsumugi.tokenization.encoding import encode_documents, encode_lines, lines_of
+from tsumugi.tokenization.encoding import encode_documents, lines_of
 from tsumugi.tokenization.export import SENTENCEPIECE_MODEL, save, to_transformers
 from tsumugi.tokenization.load import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text
 from tsumugi.tokenization.special_tokens import BYTES, SPECIAL_TOKENS
+from tsumugi.tokenization.text_ids import encode_texts
 from tsumugi.tokenization.train import train_sentencepiece
 
 VOCAB_SIZE = 520
@@ -67,7 +68,7 @@ def test_lossless_and_never_a_special_token(tokenizer, text):
     ids = encode_text(tokenizer, text)
     assert tokenizer.decode(ids) == text
     assert all(id_ >= len(SPECIAL_TOKENS) for id_ in ids)
-    assert encode_lines(tokenizer, [text]) == [ids]
+    assert encode_texts(tokenizer, [text]) == [ids]
 
 
 @settings(max_examples=150, deadline=None)
@@ -80,7 +81,7 @@ def test_same_ids_as_sentencepiece(tokenizer, processor, text):
 
 def test_same_ids_as_sentencepiece_on_sentences(tokenizer, processor):
     unseen = sentences(2000, seed=1)
-    assert encode_lines(tokenizer, unseen) == processor.encode(unseen)
+    assert encode_texts(tokenizer, unseen) == processor.encode(unseen)
 
 
 @given(text=ANY_TEXT | RUNS)
@@ -107,7 +108,7 @@ def test_saved_again_with_a_model_it_is_the_same(tokenizer, tmp_path):
         tokenizer.save_pretrained(tmp_path)
         (tmp_path / "config.json").write_text(f'{{"model_type": "{model_type}"}}')
         again = AutoTokenizer.from_pretrained(tmp_path)
-        assert encode_lines(again, texts) == encode_lines(tokenizer, texts)
+        assert encode_texts(again, texts) == encode_texts(tokenizer, texts)
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])

@@ -24,11 +24,6 @@ def lines_of(text: str) -> list[str]:
     return [f"{line}\n" for line in lines] + ([last] if last else [])
 
 
-def encode_lines(tokenizer: PreTrainedTokenizerBase, lines: list[str]) -> list[list[int]]:
-    """Token ids of each line without special tokens, as ``prompts.encode_text`` gives them, but many at once."""
-    return encode_texts(tokenizer, lines) if lines else []
-
-
 def encode_documents(
     tokenizer: PreTrainedTokenizerBase, documents: Iterable[tuple[Key, str]]
 ) -> Iterator[tuple[Key, str, list[list[int]]]]:
@@ -44,7 +39,7 @@ def encode_documents(
     by_line = isinstance(tokenizer, BertJapaneseTokenizer)  # MeCab takes a text for one sentence
     for batch in _batches(documents):
         lines = [lines_of(text) if by_line else [text] for _, text in batch]
-        encoded = iter(encode_lines(tokenizer, list(chain.from_iterable(lines))))
+        encoded = iter(encode_texts(tokenizer, list(chain.from_iterable(lines))))
         for (key, text), its_lines in zip(batch, lines, strict=True):
             sequences = list(islice(encoded, len(its_lines))) or [[]]
             if line_end is not None:
