@@ -15,11 +15,11 @@ from transformers import AutoTokenizer
 from tsumugi.models import build_model
 from tsumugi.models.adapters import add_adapter
 from tsumugi.provenance.memory import MemoryMeter
-from tsumugi.training.engines.base import trained
 from tsumugi.training.launch import leave_after
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED
+from tsumugi.training.optimizer import trained
 from tsumugi.training.planner import Communication, Member, Plan, StepCost
 from tsumugi.training.world import joined
 

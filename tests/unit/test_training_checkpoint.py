@@ -11,7 +11,10 @@ import pytest
 import rank_worker
 import torch
 from tsumugi.errors import TsumugiError
+from tsumugi.training import job
 from tsumugi.training.checkpoint import Checkpoint, newest
+from tsumugi.training.finished import Result
+from tsumugi.training.holding import Turn, lease_of
 from tsumugi.training.interruption import StopRequest
 from tsumugi.training.states import fingerprint, forget, step_folders, word_of_others
 from tsumugi.training.world import World
@@ -203,10 +206,17 @@ def test_metrics_end_where_the_checkpoint_does(token_folder, spec, state, stoppe
     assert list((state / "tensorboard").glob("events*"))
 
 
-def test_finishing_a_run_keeps_the_checkpoints_of_its_other_configurations(stopped, tmp_path):
-    """They are listed, and removed by name; what a job is at work on stays."""
-    from tsumugi.training.holding import lease_of
+def test_checkpoints_that_vanish_while_a_run_tidies_up_are_no_error(state, monkeypatch):
+    def gone(*_, **__):
+        raise FileNotFoundError(state.parent)
 
+    monkeypatch.setattr(job.states, "word_of_others", gone)
+    job._clear(Result(state / "manifest.json", {}, {}, state), Turn(lease=None, waited=False), keep_record=False)
+    assert not state.exists()
+
+
+def test_states_are_listed_and_removed_by_name(stopped, tmp_path):
+    """What a job is at work on stays."""
     run = tmp_path / "state/rwkv/seed3"
     for name in ("0123456789abcdef", "fedcba9876543210"):
         shutil.copytree(stopped / name, run / name)

@@ -25,7 +25,8 @@ from tsumugi.atomic import atomic_directory
 from tsumugi.cluster.lease import Lease
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import file_sha256
-from tsumugi.training.engines.base import MOMENTS, trained
+from tsumugi.training.engines.base import MOMENTS
+from tsumugi.training.optimizer import trained
 from tsumugi.training.states import discard, step_folders, step_name
 from tsumugi.training.world import World
 
@@ -66,9 +67,8 @@ def save(
                 (temporary / METRICS).write_text(metrics, encoding="utf-8")
                 files = _write(temporary, tensors) | {METRICS: _described(temporary / METRICS)}
                 record = {"format": FORMAT, "fingerprint": folder.name, "progress": dict(progress), "files": files}
-                record = json.loads(json.dumps(record, allow_nan=False)) | {"sha256": ""}
                 record["sha256"] = _record_hash(record)
-                (temporary / PROGRESS).write_text(json.dumps(record), encoding="utf-8")
+                (temporary / PROGRESS).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
                 check()
         except TsumugiError as lost:
             error = str(lost)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+CHECKPOINT_KEPT = "a checkpoint that was written is kept: run the same job again to go on"  # whatever ended a training
 REPEATED_SECONDS = 5.0  # one request reaches a process twice at once: from the terminal or Slurm, and from its launcher
 
 

@@ -25,7 +25,7 @@ from tsumugi.training import states
 from tsumugi.training.export import export
 from tsumugi.training.finished import Result
 from tsumugi.training.holding import Turn, held
-from tsumugi.training.interruption import StopRequest, stop_on_signal
+from tsumugi.training.interruption import CHECKPOINT_KEPT, StopRequest, stop_on_signal
 from tsumugi.training.loop import OutOfTime, Trainer
 from tsumugi.training.micro_batch_trial import is_out_of_memory
 from tsumugi.training.objectives import build_objective
@@ -198,8 +198,8 @@ def _clear(result: Result, turn: Turn, keep_record: bool) -> None:
         if turn.lease is not None:
             turn.lease.check()
         states.clear(result.state, keep_record)
-    if word := states.word_of_others(result.state.parent, own=result.state):
-        print(word, flush=True)
+        if word := states.word_of_others(result.state.parent, own=result.state):
+            print(word, flush=True)
 
 
 def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
@@ -337,8 +337,8 @@ def _explained(problem: Exception, world: World) -> BaseException:
         if meeting is not None and not meeting.speaks():
             return OtherRankFailed(1)
         return TsumugiError(
-            f"{rank_name(world.rank)}: another rank is gone ({reason}); its own output says why. A "
-            "checkpoint that was written is kept: run the same job again to go on"
+            f"{rank_name(world.rank)}: another rank is gone ({reason}); its own output says why. "
+            f"{CHECKPOINT_KEPT.capitalize()}"
         )
     return problem
 

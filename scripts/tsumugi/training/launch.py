@@ -18,7 +18,7 @@ from tsumugi.cluster.inventory import this_host
 from tsumugi.cluster.meeting import Meeting, address_here, meeting_here
 from tsumugi.cluster.slurm_job import cpu_is_wanted, devices_given
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.training.interruption import REPEATED_SECONDS, stopping_signals
+from tsumugi.training.interruption import CHECKPOINT_KEPT, REPEATED_SECONDS, stopping_signals
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -80,7 +80,7 @@ def _launch(processes: int, meeting: Meeting | None) -> int:
             where = "" if meeting is None else f" ({this_host()})"
             print(
                 f"error: rank {rank}{where} was ended by {signal.Signals(-failure.exitcode).name}, and the others with "
-                "it; a checkpoint that was written is kept: run the same job again to go on",
+                f"it; {CHECKPOINT_KEPT}",
                 file=sys.stderr,
             )
         status = 1
@@ -203,10 +203,7 @@ def leave_after(work: Callable[[], None]) -> NoReturn:
         status = 1
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            print(
-                "error: stopped by SIGINT; a checkpoint that was written is kept: run the same job again to go on",
-                file=sys.stderr,
-            )
+            print(f"error: stopped by SIGINT; {CHECKPOINT_KEPT}", file=sys.stderr)
         status = 128 + signal.SIGINT
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1

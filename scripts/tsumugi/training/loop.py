@@ -33,6 +33,7 @@ from tsumugi.training.permutation import mix, permute
 from tsumugi.training.planner import Plan
 from tsumugi.training.sampler import Sampler
 from tsumugi.training.schedule import learning_rate
+from tsumugi.training.states import step_folders
 from tsumugi.training.world import OtherRankFailed, World
 
 LOGGED_LINES = 500  # about so many lines of metrics, however long the run
@@ -231,7 +232,7 @@ class Trainer:
         )
 
     def _kept(self) -> str:
-        if any(self.state.glob("step*")):
+        if step_folders(self.state):
             return f"the last good state is kept in {self.state}"
         return "no state has been saved yet"
 
@@ -352,7 +353,9 @@ class Trainer:
 
     def logged_lines(self) -> str:
         """What metrics.jsonl holds; empty on other ranks than 0."""
-        return self._kept_metrics or "" if self.metrics is None else self.metrics.text
+        if self.metrics is not None:
+            return self.metrics.text
+        return self._kept_metrics or ""
 
     def _add_energy(self) -> None:
         used = dict(self.world.gather((self.energy.uuid, self.energy.joules())))  # two ranks may share a GPU

@@ -24,9 +24,10 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
     check_learning_rate_factors(model, recipe)
     factors = recipe.get("learning_rate_factors", {})
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
-    for parts, parameter in _trained(model):
+    for name, parameter in trained(model):
+        parts = name.split(".")
         decayed = parts[-1] == "weight" and sum(size > 1 for size in parameter.shape) >= 2
-        factor = next((factor for name, factor in factors.items() if name in parts), 1.0)
+        factor = next((factor for part, factor in factors.items() if part in parts), 1.0)
         groups[recipe["weight_decay"] if decayed else 0.0, factor].append(parameter)
     return torch.optim.AdamW(
         [
@@ -45,15 +46,15 @@ def check_learning_rate_factors(model: torch.nn.Module, recipe: Mapping[str, Any
     Raises:
         ConfigurationError: a factor's name is part of no trained parameter's name.
     """
-    trained = _trained(model)
+    names = [name.split(".") for name, _ in trained(model)]
     for name in recipe.get("learning_rate_factors", {}):
-        if not any(name in parts for parts, _ in trained):
-            known = ", ".join(sorted({part for parts, _ in trained for part in parts if not part.isdigit()}))
+        if not any(name in parts for parts in names):
+            known = ", ".join(sorted({part for parts in names for part in parts if not part.isdigit()}))
             raise ConfigurationError(
                 f"recipe.learning_rate_factors.{name}: no trained parameter has this in its name; there are: {known}"
             )
 
 
-def _trained(model: torch.nn.Module) -> list[tuple[list[str], torch.nn.Parameter]]:
-    """The parts of the name of each parameter that is trained, and the parameter."""
-    return [(name.split("."), parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+def trained(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters that are trained, with their names."""
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]

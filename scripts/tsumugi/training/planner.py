@@ -23,7 +23,7 @@ import numpy as np
 from tsumugi.errors import TsumugiError
 
 # A new plan must be this many times as fast as the old one. Changing it costs nothing, so this only keeps noise out; it
-# is also what a plan that is kept may lose.
+# is also what a plan that is kept may lose. Chosen, not measured.
 WORTHWHILE = 1.01
 
 

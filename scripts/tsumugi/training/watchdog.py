@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from tsumugi.cluster.meeting import meeting_here, rank_name
 from tsumugi.errors import first_line
+from tsumugi.training.interruption import CHECKPOINT_KEPT
 
 BEAT_SECONDS = 3.0
 LOST_SECONDS = 25.0
@@ -86,8 +87,7 @@ def _leave(rank: int, reason: str) -> None:
     meeting = meeting_here()
     if meeting is None or meeting.speaks():
         print(
-            f"error: {rank_name(rank)}: {reason}; leaving. A checkpoint that was written is kept: run the same job "
-            "again to go on",
+            f"error: {rank_name(rank)}: {reason}; leaving. {CHECKPOINT_KEPT.capitalize()}",
             file=sys.stderr,
             flush=True,
         )

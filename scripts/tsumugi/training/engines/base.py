@@ -91,8 +91,3 @@ class Engine(ABC):
             return end - start
         end.synchronize()
         return start.elapsed_time(end) / 1000
-
-
-def trained(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
-    """The parameters that are trained, with their names."""
-    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]

@@ -14,8 +14,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from tsumugi.training.engines.base import MOMENTS, Engine, Read, trained
+from tsumugi.training.engines.base import MOMENTS, Engine, Read
 from tsumugi.training.loss_scale import LossScale
+from tsumugi.training.optimizer import trained
 from tsumugi.training.world import World
 
 

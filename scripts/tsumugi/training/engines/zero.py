@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from tsumugi.training.engines.base import MOMENTS, Engine, Read, trained
+from tsumugi.training.engines.base import MOMENTS, Engine, Read
 from tsumugi.training.loss_scale import LossScale
+from tsumugi.training.optimizer import trained
 from tsumugi.training.world import World
 
 LARGEST_BUCKET = 50_000_000  # elements of fp32, 200 MB
