@@ -43,9 +43,9 @@ def device_name(device: str = "cpu") -> str:
         import torch
 
         return torch.cuda.get_device_name()
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{next(names, 'CPU')}, {len(os.sched_getaffinity(0))} cores"
+    from tsumugi.provenance.manifest import processor  # run_all.py, which only prints rows, goes without the package
+
+    return f"{processor() or 'CPU'}, {len(os.sched_getaffinity(0))} cores"
 
 
 def table(rows: Sequence[Row]) -> str:

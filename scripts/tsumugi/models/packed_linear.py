@@ -16,7 +16,7 @@ from torch import nn
 from tsumugi.models.mapped_files import forget_pages
 from tsumugi.provenance.memory import available_memory
 
-WORTHWHILE = 64  # tokens: ordering the weights and putting them back takes as long as some 50 of one text gain
+WORTHWHILE = 64  # tokens, which must gain what ordering the weights and putting them back takes; chosen, not measured
 
 
 @contextmanager
