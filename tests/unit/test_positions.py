@@ -142,7 +142,7 @@ def test_a_model_whose_config_cannot_be_read_yet_is_left_to_its_job(raw, tmp_pat
         (tmp_path / "config.json").unlink()
         if text is not None:
             (tmp_path / "config.json").write_text(text, encoding="utf-8")
-            load_config(raw)
+        load_config(raw)
 
 
 def write_pairs(folder, prompts, limit):

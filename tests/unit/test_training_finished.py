@@ -38,14 +38,19 @@ def test_a_stop_while_a_finished_run_tidies_up(
     assert done.returncode == 0, done.stderr
     answers = json.loads((tmp_path / "answers.json").read_text())
     assert len(answers) > 20 // every
-    complete = [answer for answer in answers if answer["found"]["manifest"]]
+    complete = [answer for answer in answers if answer["found"]["manifest"] is not None]
     assert len(complete) > 10 // every, "moments at which the result was there already"
+    killed_early = [answer for answer in answers if answer["found"]["model"] is None]
+    assert bool(killed_early) == (signal == "SIGKILL"), "the other signals wait until the result is written"
     for answer in answers:
         said = Path(f"{answer['name']}.again.txt").read_text()
         assert answer["again"] == 0, (answer, said)
-        if answer in complete and (in_workflow or not lose):
+        if answer["found"]["manifest"] is not None:
             assert answer["then"] == answer["found"], (answer, said)
             assert "there is nothing to do" in said
+        elif answer["found"]["model"] is None:
+            assert "there is nothing to do" not in said
+            assert answer["then"]["model"] is not None
         folder = Path("results/models") / answer["name"] / "seed3"
         assert verify(folder / "manifest.json").problems == []
         entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
