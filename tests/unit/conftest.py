@@ -1,6 +1,7 @@
 """Small real parts that several tests share: a tokenizer, token files, pairs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,6 +93,17 @@ def published(tmp_path_factory):
         return made[name]
 
     return folder
+
+
+@pytest.fixture
+def taken(published, tmp_path):
+    """A copy of a layout that may be spoiled."""
+
+    def copy(name):
+        shutil.copytree(published(name), tmp_path / name)
+        return tmp_path / name
+
+    return copy
 
 
 @pytest.fixture(scope="session")

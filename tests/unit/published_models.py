@@ -3,7 +3,7 @@
 import io
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -334,3 +334,20 @@ def hostile_texts(special: list[str], count: int = 40) -> list[str]:
     chance = random.Random(0)
     parts = [*special, *(token.translate(wide) for token in special), *LINES[:5], " ", "\n", "<0x41>", "𠮷", "天"]
     return [*special, *("".join(chance.choices(parts, k=chance.randrange(1, 9))) for _ in range(count))]
+
+
+def bpe_of(model: bytes, more: Sequence[str] = ()) -> Tokenizer:
+    """tokenizer.json as it is converted from LLaMA's model, with further pieces."""
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    vocabulary = {processor.id_to_piece(id_): id_ for id_ in range(len(processor))}
+    vocabulary |= {piece: len(processor) + place for place, piece in enumerate(more)}
+    merges = [(piece[:1], piece[1:]) for piece in more]
+    backend = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    backend.add_special_tokens(["<unk>", "<s>", "</s>"])
+    return backend
+
+
+def edit_json(path: Path, **changes: object) -> None:
+    """Change keys of a JSON object in a file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))

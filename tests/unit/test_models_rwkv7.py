@@ -1,6 +1,6 @@
 """RWKV-7's operator against a float64 time loop, and the model's state, padding, generation and initialisation.
 
-That the model computes what the rwkv package does is tested with its files, in test_rwkv_files.py.
+That the model computes what the rwkv package does is tested with its files, in test_rwkv_package_parity.py.
 """
 
 import math
