@@ -10,6 +10,7 @@ import transformers
 import yaml
 from test_config import ROOT
 from tiny_models import make_model, make_tokenizer
+from tsumugi import positions
 from tsumugi.config_file import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation.likelihood import bits_of_outputs
@@ -134,6 +135,11 @@ def test_a_configuration_that_needs_more_positions_is_refused(raw):
         TsumugiError, match=r"recipes\.outside\.context: 129 tokens are more than runs\.more has places"
     ):
         load_config(raw)
+
+
+def test_the_kinds_of_models_are_those_of_transformers():
+    known = set(transformers.CONFIG_MAPPING.keys())
+    assert {*positions._FROM_FIRST.split(), *positions._BEHIND_PADDING.split()} <= known
 
 
 def test_a_model_whose_config_cannot_be_read_yet_is_left_to_its_job(raw, tmp_path):

@@ -23,6 +23,7 @@ from tsumugi.config import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.stream import stream_text
 from tsumugi.models.loading import load_pretrained, load_run
+from tsumugi.notices import say_once
 from tsumugi.outside_model import check_files
 from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.load import load_tokenizer
@@ -133,6 +134,26 @@ def test_a_model_that_is_not_whole_is_refused(taken, spoil, message):
         load_pretrained(str(folder))
 
 
+def test_weights_without_checksums_are_read(taken):
+    folder = taken("rinna_gpt2")
+    wanted = logits(load_pretrained(str(folder))[0])
+    weights = torch.load(folder / "pytorch_model.bin")
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(weights, folder / "pytorch_model.bin")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert torch.equal(logits(load_pretrained(str(folder))[0]), wanted)
+
+
+def test_torchs_advice_to_load_without_care_is_never_shown(taken):
+    folder = taken("rinna_gpt2")
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), folder / "pytorch_model.bin")
+    with pytest.raises(TsumugiError, match="it is a TorchScript file") as refused:
+        load_pretrained(str(folder))
+    assert "weights_only" not in str(refused.value)
+
+
 @pytest.mark.parametrize("weight_map", [[], {"transformer.wte.weight": 3}])
 def test_an_index_of_weights_that_names_no_files_is_refused(taken, weight_map):
     folder = taken("llama")
@@ -179,6 +200,19 @@ def test_a_head_that_a_published_encoder_lacks_is_said(taken, capsys):
     )
     with pytest.raises(TsumugiError, match=r"lack weights of a BertForMaskedLM: bert\.embeddings\.word_embeddings"):
         load_pretrained(str(folder))
+
+
+def test_one_rank_alone_says_that_the_head_is_missing(taken, capsys, monkeypatch):
+    folder = taken("google_bert")
+    state = torch.load(folder / "pytorch_model.bin")
+    torch.save({n: t for n, t in state.items() if not n.startswith("cls.")}, folder / "pytorch_model.bin")
+    for rank in ("1", "0"):
+        say_once.cache_clear()
+        monkeypatch.setenv("RANK", rank)
+        load_pretrained(str(folder))
+        assert ("the files lack the head" in capsys.readouterr().err) == (rank == "0")
+    load_pretrained(str(folder))
+    assert "the files lack the head" not in capsys.readouterr().err, "it was said"
 
 
 def test_an_encoder_is_not_asked_to_write(published):
