@@ -13,7 +13,7 @@ export PYTHONUNBUFFERED := 1
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
 
-install: $(INSTALLED)  ## make .venv from the pinned lock; the other targets do it by themselves
+install: $(INSTALLED)  ## make .venv from the pinned lock, with the library; the other targets do it by themselves
 
 demo: $(INSTALLED)  ## run the default experiment and print where its report lies
 	$(BIN)/snakemake
@@ -52,12 +52,13 @@ lock:  ## resolve envs/requirements.in again
 	$(BIN)/python -m pip install --quiet uv
 	envs/write_locks.sh "$(CURDIR)/$(BIN)/python"
 
-$(INSTALLED): envs/$(LOCK).lock
+$(INSTALLED): envs/$(LOCK).lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV) || \
 	  { echo "error: no virtual environment could be made; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -r envs/$(LOCK).lock
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/installed-*
 	@touch $@
 

@@ -16,26 +16,33 @@ from snakemake.utils import min_version, update_config
 
 min_version("9.27")
 
-scripts = str(Path(workflow.basedir) / "scripts")
-sys.path.insert(0, scripts)
+SCRIPTS = str(Path(workflow.basedir) / "scripts")
 os.environ.update(
     # Jobs call `python`: let it be the one that runs Snakemake, also where its environment was not activated. With
     # `--sdm conda`, conda puts its own in front.
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
-    # Where the rules find their scripts, whatever the working folder is.
-    TSUMUGI_SCRIPTS=scripts,
+    # Where envs/cpu.post-deploy.sh finds the library.
+    TSUMUGI_SOURCE=workflow.basedir,
     # Each rule's output goes through a pipe to its log, which should not lag behind.
     PYTHONUNBUFFERED="1",
 )
 
-from tsumugi.config_file import from_command_line, load_config
+try:
+    import tsumugi
+except ModuleNotFoundError:
+    raise WorkflowError(
+        f"the library of this workflow is not installed beside Snakemake: make install, or {sys.executable} -m pip "
+        f"install --no-deps -e {workflow.basedir}"
+    ) from None
+
+from tsumugi.config.loading import from_command_line, load_config
+from tsumugi.config.report_spec import report_spec
+from tsumugi.config.specs import SPECS
 from tsumugi.errors import TsumugiError
+from tsumugi.layout import manifests as report_manifests
 from tsumugi.outside_model import check_files, source_files
-from tsumugi.reporting.inputs import manifests as report_manifests
-from tsumugi.reporting.spec import report_spec
-from tsumugi.snakemake_lock import name_owner_of_locks
-from tsumugi.specs import SPECS
-from tsumugi.yaml_file import YamlFile
+from tsumugi.schema.yaml_file import YamlFile
+from tsumugi.workflow.snakemake_lock import name_owner_of_locks
 
 if workflow.is_main_process:
     name_owner_of_locks()

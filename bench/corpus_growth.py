@@ -25,11 +25,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 from corpus_jobs import SPEC
 from results import Row, device_name, report
-from tsumugi.corpus.shard_names import shard_name
+from tsumugi.corpus.storage.shard_names import shard_name
 from web_text import write_pages
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.corpus.deduplicating import clean_shard
-from tsumugi.corpus.duplicates import find_duplicates
-from tsumugi.corpus.fetch import fetch_corpus
-from tsumugi.corpus.leaks import find_leaks
-from tsumugi.corpus.normalizing import normalize_shard
-from tsumugi.corpus.shard_names import shard_name
-from tsumugi.corpus.sharding import shard_corpus
-from tsumugi.corpus.signatures import sign_shard
-from tsumugi.corpus.splitting import split_corpus
+from tsumugi.corpus.clean_shard import clean_shard
+from tsumugi.corpus.fetch_corpus import fetch_corpus
+from tsumugi.corpus.find_duplicates import find_duplicates
+from tsumugi.corpus.find_leaks import find_leaks
+from tsumugi.corpus.normalize_shard import normalize_shard
+from tsumugi.corpus.shard_corpus import shard_corpus
+from tsumugi.corpus.sign_shard import sign_shard
+from tsumugi.corpus.split_corpus import split_corpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
+from tsumugi.corpus.storage.shard_names import shard_name
 
 NEAR = {"threshold": 0.8, "ngram": 5}
 LIGHT_FILTERS = (

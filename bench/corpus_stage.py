@@ -16,7 +16,6 @@ before. The rows with "wanted" set ours against the speed that a core should rea
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,16 +23,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import neologdn
-from corpus_jobs import LIGHT_FILTERS, Jobs, run
 from hojichar import Filter
+
+from corpus_jobs import LIGHT_FILTERS, Jobs, run
 from hojichar_pipeline import heavy, light, run_hojichar
 from results import Row, report
 from throughput import compare
-from tsumugi.corpus.neologd import neologd
-from tsumugi.corpus.tables import count_rows
+from tsumugi.corpus.normalization.neologd import neologd
+from tsumugi.corpus.storage.parquet import count_rows
 from web_text import write_pages
 
 STEPS = ("shard", "normalize", "find_duplicates", "clean")

@@ -12,19 +12,16 @@ import argparse
 import gc
 import multiprocessing
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 from results import Row, device_name, report
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter, index_path, token_path
-from tsumugi.training.sampler import Sampler
-from tsumugi.training.windows import Windows
+from tsumugi.training.data.sampler import Sampler
+from tsumugi.training.data.windows import Windows
 
 SHARD_BYTES = 10_000_000
 SHARDS = (1, 200)

@@ -11,7 +11,6 @@ few that MinHash misses (4 in a million at their similarity of 0.9); then split_
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,17 +18,16 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import numpy as np
 import pyarrow as pa
+
 from corpus_growth import WANTED_BYTES, Cost, run_script
 from corpus_jobs import SPEC
 from results import Row, device_name, report
-from tsumugi.corpus.hashes import ids_of
-from tsumugi.corpus.shard_names import shard_name
-from tsumugi.corpus.signatures import band_name, scheme_of
-from tsumugi.corpus.tables import ROW_GROUP_BYTES, open_table
+from tsumugi.corpus.deduplication.hashes import ids_of
+from tsumugi.corpus.sign_shard import band_name, scheme_of
+from tsumugi.corpus.storage.parquet import ROW_GROUP_BYTES, open_table
+from tsumugi.corpus.storage.shard_names import shard_name
 from tsumugi.provenance import read_manifest, write_manifest
 
 A_SHARD = 1_000_000  # documents

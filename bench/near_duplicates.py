@@ -14,7 +14,6 @@ points above or below that of ``datasketch``.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,15 +21,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from datasketch import MinHash, MinHashLSH
 
 from corpus_jobs import NEAR, Jobs
-from datasketch import MinHash, MinHashLSH
 from results import Row, device_name, report
 from throughput import compare, megabytes
-from tsumugi.corpus.duplicates import DUPLICATES_SCHEMA
-from tsumugi.corpus.tables import read_rows
+from tsumugi.corpus.find_duplicates import DUPLICATES_SCHEMA
+from tsumugi.corpus.storage.parquet import read_rows
 from web_text import SEED, articles
 
 NUM_PERM = 128

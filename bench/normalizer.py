@@ -11,18 +11,24 @@ Prints megabytes of UTF-8 per second and their ratio, as the median over pairs o
 
 import argparse
 import re
-import sys
 import unicodedata
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import neologdn
+
 from japanese_text import documents, unkempt
 from results import Row, report
 from throughput import compare, megabytes
-from tsumugi.corpus.neologd import neologd_all
-from tsumugi.corpus.neologd_rules import FULL, LATIN, NARROW, RUN_OF_HALF_AND_FULL, RUN_OF_SYMBOLS, RUNS, WIDE
+from tsumugi.corpus.normalization.neologd import neologd_all
+from tsumugi.corpus.normalization.neologd_rules import (
+    FULL,
+    LATIN,
+    NARROW,
+    RUN_OF_HALF_AND_FULL,
+    RUN_OF_SYMBOLS,
+    RUNS,
+    WIDE,
+)
 
 HALF_AND_FULL = re.compile(f"[{RUN_OF_HALF_AND_FULL}]+")
 EXPRESSIONS = [(re.compile(f"[{run}]+"), one) for run, one in RUNS.items()]

@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
 TYPES = ("fp32", "fp16", "bf16")
 
 
@@ -34,9 +33,10 @@ def make_model(folder: Path, arguments: argparse.Namespace) -> int:
     """Write a model of random weights with the World tokenizer; returns how many parameters it has."""
     import torch
     from transformers import RwkvConfig
+
     from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
     from tsumugi.models.rwkv_files import DTYPES
-    from tsumugi.tokenization.world import WorldTokenizer
+    from tsumugi.tokenization.world_tokenizer import WorldTokenizer
 
     config = RwkvConfig(
         vocab_size=65536,

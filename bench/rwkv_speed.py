@@ -19,16 +19,15 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import torch
-from results import Row, device_name, report
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, RwkvForCausalLM
+
+from results import Row, device_name, report
+from tsumugi.models.kernels.wkv4 import empty_state, wkv, wkv_reference
 from tsumugi.models.packed_linear import packed
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 from tsumugi.models.rwkv_files import write_rwkv
-from tsumugi.models.wkv import empty_state, wkv, wkv_reference
 
 SHAPES = ((1, 512, 768), (4, 512, 768))  # batch, time, channels
 LAYERS, WIDTH, VOCABULARY = 12, 768, 8000

@@ -15,24 +15,22 @@ import argparse
 import multiprocessing
 import os
 import statistics
-import sys
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
 
 from corpus_jobs import Jobs, run
 from results import Row, device_name, report
 from throughput import seconds
-from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerBase
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.tokenization.export import save, to_transformers
-from tsumugi.tokenization.load import load_tokenizer
-from tsumugi.tokenization.tokens import ENCODED_SPLITS, encode_shard
-from tsumugi.tokenization.train import train_sentencepiece
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
+from tsumugi.tokenization.encode_shard import ENCODED_SPLITS, encode_shard
+from tsumugi.tokenization.loading import load_tokenizer
+from tsumugi.tokenization.sentencepiece_export import save, to_transformers
+from tsumugi.tokenization.train_tokenizer import train_sentencepiece
 from web_text import articles, write_pages
 
 STEPS = ("fetch", "shard", "normalize", "find_duplicates", "clean", "split")

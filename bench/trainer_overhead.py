@@ -23,17 +23,16 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import numpy as np
 import torch
-from results import Row, device_name, report
 from torch.nn.functional import cross_entropy
-from tsumugi.training.interruption import StopRequest
-from tsumugi.training.planner import Communication, Member, StepCost, make_plan
-from tsumugi.training.precision import autocast, own_precision, pick_device
-from tsumugi.training.sampler import Sampler
-from tsumugi.training.world import joined
+
+from results import Row, device_name, report
+from tsumugi.training.data.sampler import Sampler
+from tsumugi.training.distributed.interruption import StopRequest
+from tsumugi.training.distributed.world import joined
+from tsumugi.training.optimization.precision import autocast, own_precision, pick_device
+from tsumugi.training.planning.planner import Communication, Member, StepCost, make_plan
 from workload import SEED, Workload, read_tokens, write_tokens
 
 SMALL = Workload(width=128, layers=4, heads=2, context=128, global_batch=16, micro_batch=16)

@@ -24,24 +24,22 @@ time.
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import torch
+
 from results import Row, device_name, report
-from tsumugi.training.balance import WINDOW, Balance
-from tsumugi.training.interruption import StopRequest
-from tsumugi.training.launch import spread
+from tsumugi.training.distributed.interruption import StopRequest
+from tsumugi.training.distributed.launch import spread
+from tsumugi.training.distributed.world import World, joined
 from tsumugi.training.loop import Trainer
-from tsumugi.training.placement import plan_run
-from tsumugi.training.planner import Communication, Member, StepCost, make_plan
-from tsumugi.training.world import World, joined
+from tsumugi.training.planning.load_balancer import WINDOW, Balance
+from tsumugi.training.planning.placement import plan_run
+from tsumugi.training.planning.planner import Communication, Member, StepCost, make_plan
 from workload import Workload, write_tokens
 
 # Computing has to dwarf what a step takes besides, which grows with the parameters but not with the examples. One

@@ -18,14 +18,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import torch
+
 from results import Row, device_name, report
-from tsumugi.models.wkv import empty_state, wkv, wkv_reference
-from tsumugi.models.wkv7 import empty_state as empty_memory
-from tsumugi.models.wkv7 import wkv7, wkv7_reference
-from tsumugi.models.wkv_choice import CHOICE
+from tsumugi.models.kernels.kernel_choice import CHOICE
+from tsumugi.models.kernels.wkv4 import empty_state, wkv, wkv_reference
+from tsumugi.models.kernels.wkv7 import empty_state as empty_memory
+from tsumugi.models.kernels.wkv7 import wkv7, wkv7_reference
 
 SHAPES = tuple((batch, time_steps, 2048) for batch in (1, 8) for time_steps in (1024, 4096))
 HEAD = 64

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
+
 from results import Row, device_name, report
 
 if TYPE_CHECKING:

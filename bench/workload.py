@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
 from tsumugi.provenance import write_manifest
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter, token_path
+from tsumugi.training.distributed.world import World
 from tsumugi.training.loop import Trainer
+from tsumugi.training.model_source import set_up_for_training
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.opening import set_up_for_training
-from tsumugi.training.planner import Plan
-from tsumugi.training.world import World
+from tsumugi.training.planning.planner import Plan
 
 VOCABULARY = 512
 DOCUMENTS, DOCUMENT_LENGTH = 2000, 512

@@ -11,19 +11,17 @@ ids of the two are compared first. Both compute in one thread.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
 from japanese_text import documents
 from results import Row, report
-from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 from throughput import compare, megabytes
 from tsumugi.tokenization.text_ids import encode_texts
-from tsumugi.tokenization.world import VOCABULARY_FILE, WorldTokenizer
+from tsumugi.tokenization.world_tokenizer import VOCABULARY_FILE, WorldTokenizer
 
 
 def measure(blocks: int) -> list[Row]:

@@ -2,9 +2,9 @@
 
 from snakemake.io import contains_wildcard
 from snakemake.logging import logger
-from tsumugi.corpus.addresses import is_url
-from tsumugi.corpus.file_patterns import matching_files
-from tsumugi.corpus.shard_names import shard_name
+from tsumugi.corpus.sources.addresses import is_url
+from tsumugi.corpus.sources.file_patterns import matching_files
+from tsumugi.corpus.storage.shard_names import shard_name
 from tsumugi.provenance import read_manifest
 
 
@@ -81,7 +81,7 @@ def forget_states():
     Training leaves there a copy of its manifest. Snakemake removes the outputs of a job that it takes for unfinished,
     because it or Snakemake itself was killed in the last moments; the next start then puts them back from the copy.
     """
-    from tsumugi.training.states import forget
+    from tsumugi.training.state.state_folders import forget
 
     manifests = {(run, seed): model_manifest(run, seed) for run, seed in SEEDED_RUNS}
     unfinished = workflow.persistence._filter_incomplete_keys(list(manifests.values()))
@@ -96,7 +96,7 @@ def forget_states():
 
 def say_states():
     """Say what else lies in state/, and how large it is."""
-    from tsumugi.training.states import word_of_others
+    from tsumugi.training.state.state_folders import word_of_others
 
     if word := word_of_others(Path("state")):
         logger.info(word)

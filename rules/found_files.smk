@@ -1,9 +1,9 @@
 # Raw files, and models from outside, that were replaced since their results were made. No rules.
 
 from snakemake.logging import logger
-from tsumugi.corpus.addresses import is_url, name_of
+from tsumugi.corpus.sources.addresses import is_url, name_of
 from tsumugi.provenance import read_manifest
-from tsumugi.provenance.found_files import HashMemory, changed_files
+from tsumugi.provenance.external_files import HashMemory, changed_files
 
 SHOWN = 5  # of the files that were replaced
 REPLACED = set()  # manifests of results whose input files differ from the recorded ones

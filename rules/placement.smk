@@ -7,14 +7,14 @@ from functools import cache
 
 from snakemake.logging import logger
 from snakemake.resources import Resource
-from tsumugi.cluster.executor import mend_plugin, mend_plugin_inside
+from tsumugi.slurm.executor import mend_plugin, mend_plugin_inside
 from tsumugi.cluster.inventory import check_runs, load_inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.cluster.request import RESOURCES, check_all, make_request, request_for
-from tsumugi.cluster.sbatch_options import check_extra
-from tsumugi.cluster.start_check import check_jobs
-from tsumugi.cluster.suiting import Defaults
-from tsumugi.hangup import stop_jobs_at_hangup
+from tsumugi.config.needs import Needs
+from tsumugi.slurm.request import RESOURCES, check_all, make_request, request_for
+from tsumugi.slurm.sbatch_options import check_extra
+from tsumugi.slurm.start_check import check_jobs
+from tsumugi.slurm.matching import Defaults
+from tsumugi.workflow.hangup import stop_jobs_at_hangup
 
 # --- threads and flags of the jobs that compute with a model ---
 

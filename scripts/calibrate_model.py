@@ -63,9 +63,10 @@ def check(arguments: argparse.Namespace) -> None:
 def try_sizes(arguments: argparse.Namespace, largest: int, spec: dict) -> None:
     """Be a process of a trial."""
     import torch
-    from tsumugi.provenance.gathering import named
-    from tsumugi.training.launch import leave_after
-    from tsumugi.training.micro_batch_trial import Request, run_trial
+
+    from tsumugi.provenance.gather_shards import named
+    from tsumugi.training.distributed.launch import leave_after
+    from tsumugi.training.planning.micro_batch_trial import Request, run_trial
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -90,7 +91,7 @@ def main() -> None:
     """Search, or be a process of a trial."""
     arguments = parse_arguments()
     check(arguments)
-    from tsumugi.training.spec import read_training_spec
+    from tsumugi.training.train_spec import read_training_spec
 
     spec = read_training_spec(arguments.spec)
     largest = arguments.largest or spec["recipe"]["global_batch"]
@@ -99,9 +100,9 @@ def main() -> None:
         return
     from tsumugi.atomic import write_json
     from tsumugi.cluster.inventory import this_host
-    from tsumugi.training.calibration import save
-    from tsumugi.training.interruption import stopping_signals
-    from tsumugi.training.micro_batch_search import search
+    from tsumugi.training.calibrate_model import search
+    from tsumugi.training.distributed.interruption import stopping_signals
+    from tsumugi.training.planning.calibration import save
     from tsumugi.writable import refuse_unwritable
 
     refuse_unwritable(arguments.output / "calibration.json")

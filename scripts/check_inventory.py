@@ -21,8 +21,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from tsumugi.cluster.inventory import load_inventory
-    from tsumugi.cluster.inventory_check import compare, remarks
-    from tsumugi.cluster.scontrol import ask_scontrol
+    from tsumugi.slurm.inventory_check import compare, remarks
+    from tsumugi.slurm.scontrol import ask_scontrol
 
     inventory = load_inventory(arguments.inventory)
     nodes, partitions = ask_scontrol(hidden=True)

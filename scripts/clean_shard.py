@@ -13,9 +13,9 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.deduplicating import clean_shard
+from tsumugi.corpus.clean_shard import clean_shard
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

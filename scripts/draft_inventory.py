@@ -23,10 +23,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to be written; it must not exist yet (default: the screen)")
     arguments = parser.parse_args()
 
-    from tsumugi.cluster.asking import ask_node
-    from tsumugi.cluster.draft import draft_text
-    from tsumugi.cluster.grouping import group_nodes
-    from tsumugi.cluster.scontrol import ask_scontrol
+    from tsumugi.slurm.inventory_draft import draft_text
+    from tsumugi.slurm.node_grouping import group_nodes
+    from tsumugi.slurm.node_probe import ask_node
+    from tsumugi.slurm.scontrol import ask_scontrol
 
     if arguments.output is not None and os.path.lexists(arguments.output):
         raise TsumugiError(

@@ -16,12 +16,12 @@ import time
 from dataclasses import fields
 from pathlib import Path
 
-from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
-from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.load import load_tokenizer, tokenizer_manifests
-from tsumugi.tokenization.pairs import PairSpec, encode_pairs
+from tsumugi.schema.spec_file import read_spec
+from tsumugi.tokenization.encode_pairs import PairSpec, encode_pairs
+from tsumugi.tokenization.loading import load_tokenizer, tokenizer_manifests
 
 
 def main() -> None:

@@ -13,12 +13,12 @@ import argparse
 import time
 from pathlib import Path
 
-from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
+from tsumugi.tokenization.encode_shard import ENCODED_SPLITS, encode_shard
 from tsumugi.tokenization.indexed_dataset import index_path, token_path
-from tsumugi.tokenization.load import load_tokenizer, tokenizer_manifests
-from tsumugi.tokenization.tokens import ENCODED_SPLITS, encode_shard
+from tsumugi.tokenization.loading import load_tokenizer, tokenizer_manifests
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.fetch import fetch_corpus
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

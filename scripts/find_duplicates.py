@@ -10,10 +10,10 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.duplicates import find_duplicates
+from tsumugi.corpus.find_duplicates import find_duplicates
 from tsumugi.errors import run_cli
-from tsumugi.provenance.gathering import named
-from tsumugi.spec_file import read_spec
+from tsumugi.provenance.gather_shards import named
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 from tsumugi.arguments import thread_count
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.corpus.leaks import find_leaks
+from tsumugi.corpus.find_leaks import find_leaks
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

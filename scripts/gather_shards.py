@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.errors import run_cli
-from tsumugi.provenance.gathering import gather
+from tsumugi.provenance.gather_shards import gather
 
 
 def main() -> None:

@@ -18,17 +18,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import torch
+
 from tsumugi.arguments import thread_count, whole_number
-from tsumugi.corpus.tables import write_table
+from tsumugi.corpus.storage.parquet import write_table
 from tsumugi.errors import run_cli
-from tsumugi.generation.generate import generate_texts
+from tsumugi.generation.evaluation_pairs import read_field, read_test_pairs
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.generation.records import write_records
-from tsumugi.generation.test_pairs import read_field, read_test_pairs
 from tsumugi.models import load_run, warm_up
 from tsumugi.provenance import write_manifest
-from tsumugi.provenance.gathering import named
+from tsumugi.provenance.gather_shards import named
 from tsumugi.provenance.memory import MemoryMeter
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 from tsumugi.writable import refuse_unwritable
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from tsumugi.atomic import atomic_directory  # after parsing: --help should not wait for what follows
     from tsumugi.models.rwkv_files import DTYPES, read_rwkv
-    from tsumugi.tokenization.load import load_tokenizer
+    from tsumugi.tokenization.loading import load_tokenizer
 
     tokenizer = load_tokenizer(arguments.tokenizer) if arguments.tokenizer else None
     model = read_rwkv(arguments.file, DTYPES.get(arguments.dtype), tokenizer)

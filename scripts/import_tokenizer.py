@@ -18,9 +18,9 @@ from pathlib import Path
 from tsumugi.errors import run_cli
 from tsumugi.outside_model import at_commit, hub_commit, source_files
 from tsumugi.provenance import seen, write_manifest
-from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.export import save
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.schema.spec_file import read_spec
+from tsumugi.tokenization.loading import load_tokenizer
+from tsumugi.tokenization.sentencepiece_export import save
 
 
 def main() -> None:

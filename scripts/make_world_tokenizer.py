@@ -2,7 +2,7 @@
 
 Writes into the folder of --output: the vocabulary, tokenizer_config.json, and last the manifest with their hashes. The
 vocabulary is the one of the package pyrwkv-tokenizer, unless --vocabulary names another file. AutoTokenizer opens the
-folder once tsumugi.tokenization.world is imported, as every script here does. Example:
+folder once tsumugi.tokenization.world_tokenizer is imported, as every script here does. Example:
 
     python scripts/make_world_tokenizer.py --output world/manifest.json
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tsumugi.errors import TsumugiError, run_cli
 from tsumugi.provenance import write_manifest
-from tsumugi.tokenization.export import save
-from tsumugi.tokenization.world import WorldTokenizer
+from tsumugi.tokenization.sentencepiece_export import save
+from tsumugi.tokenization.world_tokenizer import WorldTokenizer
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.corpus.overlap import measure_overlap
+from tsumugi.corpus.measure_overlap import measure_overlap
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import json
 import time
 from pathlib import Path
 
-from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
-from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.fertility import measure
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.schema.spec_file import read_spec
+from tsumugi.tokenization.loading import load_tokenizer
+from tsumugi.tokenization.measure_tokenizer import measure
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     refuse_unwritable(arguments.output, folder=True)
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, which Transformers loads on saving, warns of a guess
     from tsumugi.models.adapters import merge, open_adapter  # after parsing: --help should not wait for it
-    from tsumugi.tokenization.load import load_tokenizer
+    from tsumugi.tokenization.loading import load_tokenizer
 
     model = open_adapter(arguments.model)
     tokenizer = load_tokenizer(str(arguments.model))

@@ -7,7 +7,7 @@ Example:
 import argparse
 import sys
 
-from tsumugi.corpus.normalizers import NORMALIZERS
+from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 from tsumugi.errors import TsumugiError, run_cli
 
 BLOCK_BYTES = 2**20  # lines are normalized together: one at a time costs more than the work

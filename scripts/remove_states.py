@@ -41,7 +41,11 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.delete and not arguments.folders:
         raise TsumugiError("--delete wants the folders to remove: run it without --delete to see which there are")
-    from tsumugi.training.states import remove, remove_empty, states  # after parsing: --help should not wait for it
+    from tsumugi.training.state.state_folders import (  # after parsing: --help should not wait for it
+        remove,
+        remove_empty,
+        states,
+    )
 
     for folder in arguments.folders or [Path("state")]:
         if arguments.folders and not folder.is_dir():

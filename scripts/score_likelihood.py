@@ -16,15 +16,16 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import torch
+
 from tsumugi.arguments import thread_count, whole_number
-from tsumugi.corpus.tables import write_table
+from tsumugi.corpus.storage.parquet import write_table
 from tsumugi.errors import run_cli
-from tsumugi.evaluation.title_gain import score_titles, summarize_titles
-from tsumugi.generation.test_pairs import read_field, read_test_pairs
+from tsumugi.evaluation.score_likelihood import score_titles, summarize_titles
+from tsumugi.generation.evaluation_pairs import read_field, read_test_pairs
 from tsumugi.models import load_run
 from tsumugi.provenance import write_manifest
-from tsumugi.provenance.gathering import named
-from tsumugi.spec_file import read_spec
+from tsumugi.provenance.gather_shards import named
+from tsumugi.schema.spec_file import read_spec
 from tsumugi.writable import refuse_unwritable
 
 

@@ -17,17 +17,18 @@ import time
 from pathlib import Path
 
 import pyarrow.compute as pc
-from tsumugi.corpus.tables import write_table
+
+from tsumugi.corpus.storage.parquet import write_table
 from tsumugi.errors import run_cli
-from tsumugi.evaluation.ngram_scores import score_documents, summarize_ngrams
 from tsumugi.evaluation.ngrams import NgramModel, documents_up_to
-from tsumugi.generation.test_pairs import read_field, read_test_pairs
+from tsumugi.evaluation.score_ngrams import score_documents, summarize_ngrams
+from tsumugi.generation.evaluation_pairs import read_field, read_test_pairs
 from tsumugi.provenance import write_manifest
-from tsumugi.provenance.gathering import named
-from tsumugi.spec_file import read_spec
+from tsumugi.provenance.gather_shards import named
+from tsumugi.schema.spec_file import read_spec
 from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -12,12 +12,12 @@ import argparse
 import time
 from pathlib import Path
 
-from tsumugi.corpus.tables import write_table
+from tsumugi.corpus.storage.parquet import write_table
 from tsumugi.errors import run_cli
-from tsumugi.evaluation.quality import METRICS, score_records, summarize_quality
+from tsumugi.evaluation.score_quality import METRICS, score_records, summarize_quality
 from tsumugi.generation.records import read_records
 from tsumugi.provenance import write_manifest
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -11,9 +11,9 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.sharding import shard_corpus
+from tsumugi.corpus.shard_corpus import shard_corpus
 from tsumugi.errors import run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from types import FrameType
 
 from tsumugi.arguments import whole_number
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.training.interruption import stopping_signals
+from tsumugi.training.distributed.interruption import stopping_signals
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -53,7 +53,10 @@ def main() -> None:
     if not os.environ.get("SLURM_JOB_ID"):
         raise TsumugiError("span_nodes.py runs inside a Slurm job (SLURM_JOB_ID is not set): start it with sbatch")
     from tsumugi.cluster.controller import wait_for_controller
-    from tsumugi.cluster.meeting import VARIABLE, hosted  # after parsing: --help should not wait for torch
+    from tsumugi.training.distributed.rendezvous import (  # after parsing: --help should not wait for torch
+        VARIABLE,
+        hosted,
+    )
 
     wait_for_controller()
     with hosted(arguments.nodes) as meeting:

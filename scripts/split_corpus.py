@@ -10,10 +10,10 @@ Example:
 import argparse
 from pathlib import Path
 
-from tsumugi.corpus.splitting import split_corpus
+from tsumugi.corpus.split_corpus import split_corpus
 from tsumugi.errors import run_cli
-from tsumugi.provenance.gathering import named
-from tsumugi.spec_file import read_spec
+from tsumugi.provenance.gather_shards import named
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

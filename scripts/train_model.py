@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.errors import run_cli
-from tsumugi.training.launch import leave_after, one_voice, share_threads, spread
+from tsumugi.training.distributed.launch import leave_after, one_voice, share_threads, spread
 
 
 def numbers(text: str) -> list[int]:
@@ -101,8 +101,8 @@ def main() -> None:
     with one_voice():
         arguments = parse_arguments()
         # after parsing: --help should not wait for torch
-        from tsumugi.provenance.gathering import named
-        from tsumugi.training.spec import read_training_spec
+        from tsumugi.provenance.gather_shards import named
+        from tsumugi.training.train_spec import read_training_spec
         from tsumugi.writable import refuse_unwritable
 
         spec = read_training_spec(arguments.spec)
@@ -110,8 +110,8 @@ def main() -> None:
         refuse_unwritable(arguments.output.parent, folder=True)
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
-    from tsumugi.training.job import Job, train
-    from tsumugi.training.placement import Wishes
+    from tsumugi.training.planning.placement import Wishes
+    from tsumugi.training.train_model import Job, train
 
     job = Job(
         spec=spec,

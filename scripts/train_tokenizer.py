@@ -13,13 +13,13 @@ import argparse
 import time
 from pathlib import Path
 
-from tsumugi.corpus.clean_corpus import CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import run_cli
 from tsumugi.provenance import write_manifest
-from tsumugi.spec_file import read_spec
-from tsumugi.tokenization.export import save, to_transformers
-from tsumugi.tokenization.sampling import sample_lines
-from tsumugi.tokenization.train import TRAINING_THREADS, train_sentencepiece
+from tsumugi.schema.spec_file import read_spec
+from tsumugi.tokenization.line_sampling import sample_lines
+from tsumugi.tokenization.sentencepiece_export import save, to_transformers
+from tsumugi.tokenization.train_tokenizer import TRAINING_THREADS, train_sentencepiece
 
 
 def main() -> None:

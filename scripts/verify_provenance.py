@@ -20,9 +20,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from tsumugi.provenance import verify
-    from tsumugi.provenance.gathering import named
+    from tsumugi.provenance.gather_shards import named
     from tsumugi.provenance.results import KEYS, result_manifests
-    from tsumugi.spec_file import read_spec
+    from tsumugi.schema.spec_file import read_spec
 
     spec = read_spec(arguments.experiment, *KEYS) if arguments.experiment else None
     declared = list(map(Path, result_manifests(spec))) if spec else []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tsumugi.atomic import write_json, write_text
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.spec_file import read_spec
+from tsumugi.schema.spec_file import read_spec
 
 
 def main() -> None:

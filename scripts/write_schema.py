@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from tsumugi.atomic import write_json
-from tsumugi.config import Config
+from tsumugi.config.experiment import Config
 from tsumugi.errors import run_cli
 
 SCHEMA = Path(__file__).parent.parent / "config.schema.json"

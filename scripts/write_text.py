@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+
 from tsumugi.arguments import real_number, thread_count, whole_number
-from tsumugi.config import Decoding
-from tsumugi.config_file import describe
+from tsumugi.config.experiment import Decoding
+from tsumugi.config.loading import describe
 from tsumugi.errors import TsumugiError, run_cli
 
 DEFAULT_TOKENS = 256
@@ -70,6 +71,7 @@ def main() -> None:
         raise TsumugiError(f"{arguments.model}: is a file; scripts/import_rwkv.py makes a directory of an RWKV .pth")
     decoding = decoding_of(arguments)
     import torch  # after the arguments, which need not wait for it
+
     from tsumugi.generation.stream import stream_text
     from tsumugi.models.loading import load_writer
     from tsumugi.positions import most_written

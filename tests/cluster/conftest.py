@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from slurm_bed.cluster import VirtualSlurm, require_machine
 from slurm_bed.errors import BedError
 

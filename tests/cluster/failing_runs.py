@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
+
 from slurm_bed.cluster import VirtualSlurm
 from slurm_bed.hosts import processes
 from through_slurm import ENVIRONMENT, command

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from tsumugi.cluster.inventory import load_inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.cluster.request import make_request
-from tsumugi.cluster.suiting import Defaults
+from tsumugi.config.needs import Needs
+from tsumugi.slurm.matching import Defaults
+from tsumugi.slurm.request import make_request
 
 SCRIPT = Path(__file__).parents[2] / "scripts/draft_inventory.py"
 NVIDIA_SMI = """#!/bin/sh

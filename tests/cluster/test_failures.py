@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+
 from failing_runs import KIND_OF, Scene, alike, manifest_path, weights
 from through_slurm import NODES, write_config
 from tiny_experiment import ROOT, prepare

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+
 from failing_runs import PATIENCE
 from through_slurm import ENVIRONMENT, NODES, command, snakemake, write_config
 from tiny_experiment import ROOT, prepare
-from tsumugi.cluster.stuck_jobs import StuckJobs
+from tsumugi.slurm.stuck_jobs import StuckJobs
 
 CHECK = ROOT / "scripts/check_inventory.py"
 

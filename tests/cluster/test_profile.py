@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from through_slurm import snakemake, write_config
 from tiny_experiment import prepare
 from tsumugi.provenance import read_manifest

@@ -4,12 +4,13 @@ import re
 
 import pytest
 import snakemake_executor_plugin_slurm as plugin
+
 from through_slurm import NODES
 from tsumugi.cluster.inventory import load_inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.cluster.request import make_request
-from tsumugi.cluster.sbatch_options import needed_options
-from tsumugi.cluster.suiting import Defaults
+from tsumugi.config.needs import Needs
+from tsumugi.slurm.matching import Defaults
+from tsumugi.slurm.request import make_request
+from tsumugi.slurm.sbatch_options import needed_options
 
 TRAINING = Defaults(mem_mb=3000, minutes=720, threads=2, resumes=True)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from failing_runs import Scene
 from slurm_bed.hosts import processes
 from through_slurm import NODES, write_config

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slurm_bed.cluster import HOSTS, VirtualSlurm
 from slurm_bed.errors import BedError
 from slurm_bed.hosts import processes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from slurm_bed.cluster import VirtualSlurm
 from slurm_bed.hosts import on_host
 from slurm_bed.settings import HEAD

@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.special_tokens import SENTINELS, SPECIAL_TOKENS

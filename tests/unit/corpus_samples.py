@@ -6,14 +6,14 @@ import json
 import tarfile
 from pathlib import Path
 
-from tsumugi.corpus.deduplicating import clean_shard
-from tsumugi.corpus.duplicates import find_duplicates
-from tsumugi.corpus.fetch import fetch_corpus
-from tsumugi.corpus.normalizing import normalize_shard
+from tsumugi.corpus.clean_shard import clean_shard
+from tsumugi.corpus.fetch_corpus import fetch_corpus
+from tsumugi.corpus.find_duplicates import find_duplicates
+from tsumugi.corpus.normalize_shard import normalize_shard
 from tsumugi.corpus.readers import READERS, strict
-from tsumugi.corpus.shard_names import shard_name
-from tsumugi.corpus.sharding import shard_corpus
-from tsumugi.corpus.signatures import sign_shard
+from tsumugi.corpus.shard_corpus import shard_corpus
+from tsumugi.corpus.sign_shard import sign_shard
+from tsumugi.corpus.storage.shard_names import shard_name
 
 MAN_PAGE = r""".\" a comment
 .TH KAMOME 1 2020\-01\-01

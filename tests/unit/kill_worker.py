@@ -11,15 +11,14 @@ import signal
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 import torch
 from torch.utils.tensorboard import SummaryWriter  # noqa: F401 - imported once, here, and not after each fork
 from transformers import AutoTokenizer, RwkvForCausalLM  # noqa: F401
+
 from tsumugi.models import rwkv4  # noqa: F401
-from tsumugi.training import job as module
-from tsumugi.training.launch import leave_after
-from tsumugi.training.placement import Wishes
+from tsumugi.training import train_model as module
+from tsumugi.training.distributed.launch import leave_after
+from tsumugi.training.planning.placement import Wishes
 
 CALLS = ("replace", "unlink", "rmdir", "mkdir")
 

@@ -10,8 +10,6 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 from tsumugi.cluster import lease as module
 from tsumugi.cluster.lease import Lease
 from tsumugi.errors import TsumugiError, run_cli
@@ -52,9 +50,10 @@ def count(file, lifetime, times):
 def train(lifetime, *arguments):
     """train_model.py, alone in its process."""
     import train_model
-    from tsumugi.training import holding
 
-    holding.LIFETIME = float(lifetime)
+    from tsumugi.training.state import state_lock
+
+    state_lock.LIFETIME = float(lifetime)
     sys.argv = ["train_model.py", *arguments]
     run_cli(train_model.main)
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from tokenization_corpus import sentences
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AlbertConfig,
@@ -32,6 +31,8 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
+
+from tokenization_corpus import sentences
 
 LINES = [line for text in sentences(400) for line in text.split("\n") if line]
 BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer
+
 from tsumugi.models import build_model
 from tsumugi.models.adapters import add_adapter
 from tsumugi.provenance.memory import MemoryMeter
-from tsumugi.training.launch import leave_after
+from tsumugi.training.distributed.launch import leave_after
+from tsumugi.training.distributed.world import joined
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED
-from tsumugi.training.optimizer import trained
-from tsumugi.training.planner import Communication, Member, Plan, StepCost
-from tsumugi.training.world import joined
+from tsumugi.training.optimization.optimizer import trained
+from tsumugi.training.planning.planner import Communication, Member, Plan, StepCost
 
 SEED = 3
 
@@ -231,7 +232,7 @@ def launch(ranks, cases, folder, scratch):
         capture_output=True,
         text=True,
         timeout=600,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts"), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("[rank", "error"))]
     assert done.returncode == 0, "\n".join(said)[-6000:]

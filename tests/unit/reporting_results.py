@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from tsumugi import layout
 from tsumugi.atomic import write_text
-from tsumugi.config_file import load_config
-from tsumugi.evaluation import ngram_scores, ngrams, quality, title_gain
+from tsumugi.config.loading import load_config
+from tsumugi.config.report_spec import report_spec
+from tsumugi.evaluation import ngrams, score_likelihood, score_ngrams, score_quality
 from tsumugi.generation.records import write_records
 from tsumugi.provenance import write_manifest
-from tsumugi.reporting import inputs
-from tsumugi.reporting.spec import report_spec
 
 DOCUMENTS = 60
 FAMILY = 7  # test documents that share text
@@ -98,7 +99,7 @@ def write_results(config, gain=0.02, ngram_bits=1.2):
         )
         figures = {"documents": 60, "characters": 40_000, "tokens": 18_000, "tokens_per_character": 0.45}
         write_manifest(
-            inputs.fertility(name),
+            layout.fertility(name),
             kind="measure_tokenizer",
             spec={},
             inputs=[folder / "manifest.json", *clean],
@@ -114,7 +115,7 @@ def write_results(config, gain=0.02, ngram_bits=1.2):
 
 def _write_corpus(name, raw, described):
     def corpus(what):
-        return inputs.corpus(name, what)
+        return layout.corpus(name, what)
 
     write_manifest(corpus("raw"), kind="fetch_corpus", spec={}, outputs=[raw], results={"files": [described]})
     shards = []
@@ -166,13 +167,13 @@ def _ids():
 
 def _write_baselines(spec, report, clean, bits):
     for tokenizer in report["baselines"]:
-        path = inputs.baseline(report["task"], tokenizer)
+        path = layout.baseline(report["task"], tokenizer)
         size = np.arange(DOCUMENTS) * 3 + 500
         frame = pd.DataFrame({"id": _ids(), "category": "manpages", "bytes": size, "tokens": 100})
         for order, worse in zip(ngrams.ORDERS, (0.6, 0.1, 0.0), strict=True):
             frame[f"bits_{order}"] = size * (bits + worse)
         counted = {"train_tokens_counted": 250_000, "train_tokens_available": 250_000, "train_tokens_capped": False}
-        _write_scores(path, frame[list(ngram_scores.COLUMNS)], "score_ngrams", clean, counted)
+        _write_scores(path, frame[list(score_ngrams.COLUMNS)], "score_ngrams", clean, counted)
 
 
 def _write_scores(path, frame, kind, made_from, results=None):
@@ -183,11 +184,11 @@ def _write_scores(path, frame, kind, made_from, results=None):
 
 
 def _write_run(spec, run, seed, task, position, gain, generator, clean):
-    chain = inputs.run_chain(spec, run)
+    chain = layout.run_chain(spec, run)
     previous = [Path("results/tokenizers") / spec["tokenizers"][0] / "manifest.json", *clean]
     for depth, stage in reversed(list(enumerate(chain))):
         previous = [_write_model(stage, seed, depth, position, previous, spec)]
-    generations = inputs.generations(run, seed, task)
+    generations = layout.generations(run, seed, task)
     write_records(generations, (_record(run, i, position) for i in range(DOCUMENTS)))
     seconds = 12.5 * (position + 1)
     write_manifest(
@@ -206,19 +207,19 @@ def _write_run(spec, run, seed, task, position, gain, generator, clean):
     frame = pd.DataFrame({"id": _ids(), "category": "manpages", "bytes": size, "tokens": 100, "bits_own": own})
     frame["bits_other"] = own + size * gain + generator.normal(0, 3, DOCUMENTS)
     frame["bits_same_category"] = same
-    frame = frame[list(title_gain.COLUMNS)]
-    _write_scores(inputs.score(run, seed, task, "likelihood"), frame, "score_likelihood", previous)
+    frame = frame[list(score_likelihood.COLUMNS)]
+    _write_scores(layout.score(run, seed, task, "likelihood"), frame, "score_likelihood", previous)
     frame = pd.DataFrame({"id": _ids(), "category": "manpages"})
-    for column in quality.METRICS:  # the names that the evaluation really writes
+    for column in score_quality.METRICS:  # the names that the evaluation really writes
         centre = CENTRES.get(column, 0.5)
         frame[column] = np.abs(generator.normal(centre, centre / 5, DOCUMENTS))
     frame["empty"] = [float(not _record(run, i, position)["output"]) for i in range(DOCUMENTS)]
     frame.loc[3, "title_uptake"] = np.nan
-    _write_scores(inputs.score(run, seed, task, "quality"), frame, "score_quality", [generations.with_suffix(".json")])
+    _write_scores(layout.score(run, seed, task, "quality"), frame, "score_quality", [generations.with_suffix(".json")])
 
 
 def _write_model(run, seed, depth, position, made_from, spec):
-    folder = inputs.model_folder(run, seed)
+    folder = layout.model_folder(run, seed)
     steps = range(0, 101, 10)
     falling = [{"step": s, "tokens": s * 1000, "seconds": s * 0.5, "train_loss": 6 - s / 40 + position} for s in steps]
     for line in falling[::2]:

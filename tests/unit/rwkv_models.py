@@ -2,6 +2,7 @@
 
 import torch
 from transformers import RwkvConfig
+
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM
 from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM
 

@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
 from tsumugi.cluster.staging import staged
 
 with staged([Path(name) for name in sys.argv[2:]], sys.argv[1]) as data:

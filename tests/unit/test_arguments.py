@@ -5,6 +5,7 @@ import importlib
 import sys
 
 import pytest
+
 from tsumugi.arguments import real_number, thread_count, whole_number
 
 MEANINGLESS = [

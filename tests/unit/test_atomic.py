@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tsumugi import atomic
 from tsumugi.atomic import atomic_directory, write_text
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 WRITER = """
 import sys
 from tsumugi.atomic import atomic_directory, atomic_path
@@ -28,7 +28,6 @@ def writer(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", WRITER],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

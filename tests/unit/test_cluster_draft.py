@@ -11,16 +11,17 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tsumugi.cluster.asking import Answer, ask_node, parse_answer
-from tsumugi.cluster.draft import draft_text
-from tsumugi.cluster.grouping import group_nodes
-from tsumugi.cluster.host_patterns import host_patterns
+
 from tsumugi.cluster.inventory import load_inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.cluster.request import make_request
-from tsumugi.cluster.scontrol import Node, Partition, parse_nodes, parse_partitions
-from tsumugi.cluster.suiting import Defaults
+from tsumugi.config.needs import Needs
 from tsumugi.errors import TsumugiError
+from tsumugi.slurm.host_patterns import host_patterns
+from tsumugi.slurm.inventory_draft import draft_text
+from tsumugi.slurm.matching import Defaults
+from tsumugi.slurm.node_grouping import group_nodes
+from tsumugi.slurm.node_probe import Answer, ask_node, parse_answer
+from tsumugi.slurm.request import make_request
+from tsumugi.slurm.scontrol import Node, Partition, parse_nodes, parse_partitions
 
 SCRIPT = Path(__file__).parents[2] / "scripts/draft_inventory.py"
 

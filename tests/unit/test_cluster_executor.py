@@ -10,13 +10,14 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
-from tsumugi.cluster import job_states, submit_once
-from tsumugi.cluster.earlier_jobs import EarlierJob, choose, mark, members, parse_line, request
-from tsumugi.cluster.executor import says_not_retried
-from tsumugi.cluster.job_states import Start, interruptions, latest, parse_accounts, settled
-from tsumugi.cluster.refusals import Refusal, in_short, kind_of_refusal, may_have_been_taken
-from tsumugi.cluster.waiting_line import WaitingLine
+
 from tsumugi.errors import NOT_RETRIED, ConfigurationError, TsumugiError, run_cli
+from tsumugi.slurm import job_states, submit_once
+from tsumugi.slurm.earlier_jobs import EarlierJob, choose, mark, members, parse_line, request
+from tsumugi.slurm.executor import says_not_retried
+from tsumugi.slurm.job_states import Start, interruptions, latest, parse_accounts, settled
+from tsumugi.slurm.refusals import Refusal, in_short, kind_of_refusal, may_have_been_taken
+from tsumugi.slurm.submission_queue import WaitingLine
 
 # --- states ---
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tsumugi.cluster.inventory import Inventory, check_runs, find_kind, load_inventory, this_host
 from tsumugi.errors import TsumugiError
 

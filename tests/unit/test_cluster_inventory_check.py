@@ -1,12 +1,13 @@
 """The inventory against what Slurm says, jobs that can never start, and what is said of those that wait."""
 
 import pytest
-from tsumugi.cluster.feasibility import Asked, candidates, why_never
+
 from tsumugi.cluster.inventory import Inventory
-from tsumugi.cluster.inventory_check import compare, remarks
-from tsumugi.cluster.scontrol import parse_nodes, parse_partitions
-from tsumugi.cluster.start_check import asked_for
-from tsumugi.cluster.stuck_jobs import explain, parse_waiting
+from tsumugi.slurm.feasibility import Asked, candidates, why_never
+from tsumugi.slurm.inventory_check import compare, remarks
+from tsumugi.slurm.scontrol import parse_nodes, parse_partitions
+from tsumugi.slurm.start_check import asked_for
+from tsumugi.slurm.stuck_jobs import explain, parse_waiting
 
 # Versions 22.05 to 25.05 differ in what they add; a node registered by itself, one in the cloud, MIG, shards.
 NODES = parse_nodes(

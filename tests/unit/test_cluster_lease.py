@@ -11,11 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+
 from tsumugi.cluster.lease import Lease, remove_claims
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import verify
-from tsumugi.training.holding import held, lease_of
-from tsumugi.training.world import World
+from tsumugi.training.distributed.world import World
+from tsumugi.training.state.state_lock import held, lease_of
 
 WORKER = Path(__file__).with_name("lease_worker.py")
 LIFETIME = 4.0

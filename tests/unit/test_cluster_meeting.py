@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tsumugi.cluster.meeting import VARIABLE, Meeting, hosted, meeting_here, rank_name
+
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest
+from tsumugi.training.distributed.rendezvous import VARIABLE, Meeting, hosted, meeting_here, rank_name
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 STAND_IN = Path(__file__).with_name("stand_in_srun.py")

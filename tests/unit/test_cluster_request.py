@@ -7,12 +7,13 @@ from collections import Counter
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+
 from tsumugi.cluster.inventory import Inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.cluster.request import check_all, make_request, request_for
-from tsumugi.cluster.suiting import Defaults, Share
-from tsumugi.config_file import load_config
+from tsumugi.config.loading import load_config
+from tsumugi.config.needs import Needs
 from tsumugi.errors import TsumugiError
+from tsumugi.slurm.matching import Defaults, Share
+from tsumugi.slurm.request import check_all, make_request, request_for
 
 A6000 = {"gpus": 1, "gpu": "RTX A6000", "gpu_memory_gib": 48, "compute_capability": 8.6, "nodes": 2}
 V100 = {"gpus": 2, "gpu": "V100", "gpu_memory_gib": 32, "compute_capability": 7.0, "nodes": 2}

@@ -1,8 +1,9 @@
 """What slurm_extra may say, and what it may not: a run's needs do not depend on it."""
 
 import pytest
-from tsumugi.cluster.sbatch_options import check_extra, has_whole_nodes, needed_options
+
 from tsumugi.errors import TsumugiError
+from tsumugi.slurm.sbatch_options import check_extra, has_whole_nodes, needed_options
 
 WHOLE, SHARED, SPANNING = {"exclusive": True}, {"exclusive": False}, {"nodes": 2}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tsumugi.cluster import staging
 from tsumugi.cluster.staging import staged
 from tsumugi.errors import TsumugiError

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tsumugi.cluster.slurm_job import LARGEST_SHARE, TimeLimit, devices_given, job_id, margin, parse_seconds
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"

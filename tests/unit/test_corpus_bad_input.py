@@ -14,11 +14,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_samples import into_shards, write_jsonl
-from tsumugi.corpus.document import SHARD_SCHEMA, Document
-from tsumugi.corpus.fetch import fetch_corpus
-from tsumugi.corpus.normalizing import normalize_shard
+from tsumugi.corpus.fetch_corpus import fetch_corpus
+from tsumugi.corpus.normalize_shard import normalize_shard
 from tsumugi.corpus.readers import READERS, Rejected
+from tsumugi.corpus.storage.document import SHARD_SCHEMA, Document
 from tsumugi.errors import TsumugiError
 
 COLUMNS = {"text": "text", "title": None, "category": None}

@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from corpus_samples import MAN_PAGE, make_deb
 from test_corpus_debian_formats import NOVEL, tar
-from tsumugi.config_corpora import DebianDocs
-from tsumugi.corpus.fetch import fetch_corpus, recorded_files
+from tsumugi.config.corpora import DebianDocs
+from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.corpus.readers import READERS
 from tsumugi.errors import TsumugiError
 

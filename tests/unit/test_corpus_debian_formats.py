@@ -8,11 +8,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from corpus_samples import MAN_PAGE, make_deb
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tsumugi.config_corpora import DebianDocs
+
+from corpus_samples import MAN_PAGE, make_deb
+from tsumugi.config.corpora import DebianDocs
 from tsumugi.corpus.extract.aozora import extract_aozora
 from tsumugi.corpus.extract.electron import extract_electron
 from tsumugi.corpus.extract.html_sections import extract_sections, without_number
@@ -21,9 +22,9 @@ from tsumugi.corpus.extract.mallard import extract_mallard
 from tsumugi.corpus.extract.openapi import extract_openapi
 from tsumugi.corpus.extract.package_descriptions import extract_description
 from tsumugi.corpus.extract.tax_documents import extract_tax_documents
-from tsumugi.corpus.fetch import fetch_corpus, recorded_files
+from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.corpus.readers import READERS, RawFile
-from tsumugi.corpus.registries import npm_archive, wheel_pattern
+from tsumugi.corpus.sources.registries import npm_archive, wheel_pattern
 from tsumugi.errors import TsumugiError
 
 # --- HTML ---

@@ -9,7 +9,8 @@ import sys
 from collections import Counter, defaultdict
 
 import pytest
-from tsumugi.config_corpora import DebianDocs
+
+from tsumugi.config.corpora import DebianDocs
 from tsumugi.corpus.extract.japanese import japanese_share
 from tsumugi.corpus.readers import READERS
 

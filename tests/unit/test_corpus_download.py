@@ -7,9 +7,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from tsumugi.config_corpora import LocalFiles
-from tsumugi.corpus.download import download
-from tsumugi.corpus.fetch import fetch_corpus
+
+from tsumugi.config.corpora import LocalFiles
+from tsumugi.corpus.fetch_corpus import fetch_corpus
+from tsumugi.corpus.sources.download import download
 from tsumugi.errors import TsumugiError
 
 CONTENT = random.Random(0).randbytes(3_000_000)

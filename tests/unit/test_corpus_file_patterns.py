@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from tsumugi.corpus.file_patterns import matching_files
+
+from tsumugi.corpus.sources.file_patterns import matching_files
 
 FILES = [
     *("a.txt", "a[1].txt", "b1.txt", "b2.txt", "~tilde.txt", "backup.txt~", "with space/e f.txt", "{x}.txt", "q?.txt"),

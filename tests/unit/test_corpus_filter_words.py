@@ -2,9 +2,10 @@
 
 import pytest
 from pydantic import ValidationError
-from tsumugi.config_corpora import BlockedWordsFilter, BoilerplateFilter, LocalFiles
-from tsumugi.corpus.filter_words import is_blank, normalized_words
-from tsumugi.corpus.normalizing import Refinement
+
+from tsumugi.config.corpora import BlockedWordsFilter, BoilerplateFilter, LocalFiles
+from tsumugi.corpus.filters.filter_words import is_blank, normalized_words
+from tsumugi.corpus.normalize_shard import Refinement
 from tsumugi.errors import TsumugiError
 
 WORDS = [

@@ -15,12 +15,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_samples import into_shards, make_deb, write_jsonl
-from tsumugi.corpus.encodings import foreign_encoding
-from tsumugi.corpus.fetch import fetch_corpus
-from tsumugi.corpus.file_kinds import why_no_text
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.corpus.readers import READERS, RawFile
-from tsumugi.corpus.streams import BLOCK_BYTES, open_text
+from tsumugi.corpus.storage.encodings import foreign_encoding
+from tsumugi.corpus.storage.file_kinds import why_no_text
+from tsumugi.corpus.storage.streams import BLOCK_BYTES, open_text
 from tsumugi.errors import TsumugiError
 
 TITLE, BODY = "題名", "本文です。\n次の段落です。"

@@ -8,10 +8,11 @@ from itertools import groupby
 
 import pyarrow as pa
 import pytest
-from corpus_samples import read_all, read_items, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.corpus import streams
+
+from corpus_samples import read_all, read_items, write_jsonl
+from tsumugi.corpus.storage import streams
 from tsumugi.errors import TsumugiError
 
 # --- web corpora ---

@@ -12,9 +12,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from corpus_samples import into_shards, write_jsonl
 from stand_in_hub import standing_in
-from tsumugi.corpus.fetch import fetch_corpus
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.provenance import file_sha256
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import constants
 from pydantic import ValidationError
+
 from stand_in_hub import standing_in
-from tsumugi.config_corpora import HfDataset
-from tsumugi.corpus.hub_layout import declared_splits, named_splits
+from tsumugi.config.corpora import HfDataset
 from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.sources.hub_layout import declared_splits, named_splits
 from tsumugi.errors import TsumugiError
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"

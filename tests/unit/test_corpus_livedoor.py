@@ -8,13 +8,14 @@ import tarfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_samples import into_shards, read_all, read_items
-from tsumugi.corpus.fetch import fetch_corpus
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.corpus.livedoor_split import thesis_sides
-from tsumugi.corpus.neologd_rules import neologd_by_rules
-from tsumugi.corpus.normalizing import normalize_shard
+from tsumugi.corpus.normalization.neologd_rules import neologd_by_rules
+from tsumugi.corpus.normalize_shard import normalize_shard
 from tsumugi.corpus.readers.livedoor import CATEGORIES
-from tsumugi.corpus.tables import open_writer
+from tsumugi.corpus.storage.parquet import open_writer
 from tsumugi.errors import TsumugiError
 
 

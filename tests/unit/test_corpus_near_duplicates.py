@@ -1,4 +1,4 @@
-"""Near duplicates and leaks, against what the definition says when it is spelled out."""
+"""Near duplicates and find_leaks, against what the definition says when it is spelled out."""
 
 import random
 from itertools import combinations
@@ -9,14 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus_samples import run_to_clean, write_jsonl
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tsumugi.corpus import duplicates, jaccard, leaks, near_duplicates
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.corpus.disjoint_sets import find, flatten, join, join_equal, mark_singletons, singletons
-from tsumugi.corpus.minhash import CHANCE, Scheme, Texts
-from tsumugi.corpus.splitting import split_corpus
+
+from corpus_samples import run_to_clean, write_jsonl
+from tsumugi.corpus import find_duplicates, find_leaks
+from tsumugi.corpus.deduplication import jaccard, near_duplicates
+from tsumugi.corpus.deduplication.disjoint_sets import find, flatten, join, join_equal, mark_singletons, singletons
+from tsumugi.corpus.deduplication.minhash import CHANCE, Scheme, Texts
+from tsumugi.corpus.split_corpus import split_corpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest
 
@@ -130,7 +132,7 @@ def corpus(tmp_path_factory):
         run_to_clean(Path("one"), "?.jsonl", 1, near=NEAR)
         patch.setattr(near_duplicates, "KEYS_AT_ONCE", 100)
         patch.setattr(near_duplicates, "FILE_BYTES", 20_000)
-        patch.setattr(duplicates, "DOCUMENTS_AT_ONCE", 100)
+        patch.setattr(find_duplicates, "DOCUMENTS_AT_ONCE", 100)
         run_to_clean(Path("four"), "?.jsonl", 4, near=NEAR)
     return folder
 
@@ -211,7 +213,7 @@ def test_signatures_of_others_are_refused(corpus, monkeypatch):
         (NEAR | {"threshold": 0.6}, signatures, "00000.json: not the signatures of"),
     ):
         with pytest.raises(TsumugiError, match=message):
-            duplicates.find_duplicates({"dedup": {"exact": True, "near": near}}, shards, those, Path("new.json"))
+            find_duplicates.find_duplicates({"dedup": {"exact": True, "near": near}}, shards, those, Path("new.json"))
 
 
 # --- leaks ---
@@ -219,7 +221,7 @@ def test_signatures_of_others_are_refused(corpus, monkeypatch):
 
 def test_what_is_like_a_test_document_is_found_and_left_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(leaks, "TEST_BYTES", 4000)  # several blocks
+    monkeypatch.setattr(find_leaks, "TEST_BYTES", 4000)  # several blocks
     chance = random.Random(3)
     mine, others = made_up(300, chance), made_up(100, chance)
     copies = [variant(text, 4, chance) for text in others]
@@ -230,8 +232,8 @@ def test_what_is_like_a_test_document_is_found_and_left_out(tmp_path, monkeypatc
         split = {"method": "hashed", "ratios": [60, 20, 20], "seed": 1, "group_by": None}
         split_corpus({"split": split}, cleaned, Path(f"results/corpora/{name}/split/manifest.json"))
     own, task = CleanCorpus("own", 3), CleanCorpus("task", 3)
-    found = leaks.find_leaks({"leaks": NEAR}, own, [own, task], own.leaks_path.with_suffix(".json"))["results"]
-    beside = leaks.find_leaks({"leaks": NEAR}, own, [own, task], Path("three.json"), threads=3)
+    found = find_leaks.find_leaks({"leaks": NEAR}, own, [own, task], own.leaks_path.with_suffix(".json"))["results"]
+    beside = find_leaks.find_leaks({"leaks": NEAR}, own, [own, task], Path("three.json"), threads=3)
     assert beside["results"] == found and Path("three.parquet").read_bytes() == own.leaks_path.read_bytes()
 
     texts, sides, test = {}, {}, {"own": {}, "task": {}}

@@ -7,13 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from corpus_samples import HELP_PAGE, MAN_PAGE, MDOC_PAGE, birds_package, make_deb, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
+
+from corpus_samples import HELP_PAGE, MAN_PAGE, MDOC_PAGE, birds_package, make_deb, write_jsonl
 from tsumugi.corpus.extract.libreoffice import extract_help_page
 from tsumugi.corpus.extract.manpage import extract_manual_page
 from tsumugi.corpus.extract.roff_escapes import unescape
-from tsumugi.corpus.fetch import fetch_corpus, recorded_files
+from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.corpus.readers import READERS, RawFile, strict
 from tsumugi.errors import TsumugiError
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from corpus_samples import into_shards, read_items
-from tsumugi.corpus.fetch import fetch_corpus
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.corpus.readers import READERS, RawFile, Rejected
 from tsumugi.errors import TsumugiError
 

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+
 from corpus_samples import into_shards
-from tsumugi.corpus.document import Document
-from tsumugi.corpus.fetch import fetch_corpus
+from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.storage.document import Document
 from tsumugi.errors import TsumugiError
 
 

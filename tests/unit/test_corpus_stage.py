@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from corpus_samples import run_to_clean, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.corpus.clean_corpus import CleanCorpus
-from tsumugi.corpus.cleaning import clean_text
-from tsumugi.corpus.families import family_indices
+
+from corpus_samples import run_to_clean, write_jsonl
+from tsumugi.corpus.deduplication.families import family_indices
 from tsumugi.corpus.filters import build_filters, candidates
-from tsumugi.corpus.language import KNOWN
-from tsumugi.corpus.leaks import find_leaks
-from tsumugi.corpus.normalizing import normalize_shard
-from tsumugi.corpus.overlap import Windows, measure_overlap, window_hashes
-from tsumugi.corpus.splitting import SPLITS, side_of, split_corpus
-from tsumugi.corpus.summary import summarize_corpus
+from tsumugi.corpus.filters.language import KNOWN
+from tsumugi.corpus.find_leaks import find_leaks
+from tsumugi.corpus.measure_overlap import Windows, measure_overlap, window_hashes
+from tsumugi.corpus.normalization.text_cleanup import clean_text
+from tsumugi.corpus.normalize_shard import normalize_shard
+from tsumugi.corpus.split_corpus import SPLITS, side_of, split_corpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
+from tsumugi.corpus.summarize_corpus import summarize_corpus
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, verify
 

@@ -8,7 +8,8 @@ import tracemalloc
 
 import pyarrow as pa
 import pytest
-from tsumugi.corpus.streams import lines, open_stream
+
+from tsumugi.corpus.storage.streams import lines, open_stream
 from tsumugi.errors import TsumugiError
 
 

@@ -5,6 +5,7 @@ import gzip
 from xml.sax.saxutils import escape as xml_escape
 
 import pytest
+
 from corpus_samples import read_all, read_items, write_jsonl
 from tsumugi.corpus.extract.wikitext import extract_wikitext
 from tsumugi.errors import TsumugiError

@@ -1,6 +1,7 @@
 """What is shown of an exception that others raised."""
 
 import pytest
+
 from tsumugi.errors import first_line
 
 

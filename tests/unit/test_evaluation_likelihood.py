@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from tiny_models import ALPHABET, KINDS, make_model, make_tokenizer
 from tsumugi.evaluation.likelihood import bits_of_outputs
-from tsumugi.evaluation.title_gain import score_titles, summarize_titles
-from tsumugi.generation.test_pairs import Pair
+from tsumugi.evaluation.score_likelihood import score_titles, summarize_titles
+from tsumugi.generation.evaluation_pairs import Pair
 from tsumugi.tokenization.prompts import encode_text, model_input
 
 

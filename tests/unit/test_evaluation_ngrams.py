@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tsumugi.evaluation.ngrams import NgramModel, documents_up_to
 from tsumugi.tokenization.indexed_dataset import IndexedDataset, IndexedDatasetWriter
 

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import _lcs_table
 from sacrebleu.metrics import CHRF
+
 from tsumugi.evaluation.content_words import content_words, share_taken_up
-from tsumugi.evaluation.quality import METRICS, distinct, measure, repeated, score_records, summarize_quality
+from tsumugi.evaluation.score_quality import METRICS, distinct, measure, repeated, score_records, summarize_quality
 
 
 def record(output, reference="表計算で数式を使う方法を説明します。", title="数式を使う", target=None, **others):

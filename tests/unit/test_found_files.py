@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import tsumugi.provenance.found_files
-from tsumugi.corpus.fetch import fetch_corpus, recorded_files
+
+import tsumugi.provenance.external_files
+from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.errors import TsumugiError
 from tsumugi.outside_model import source_files
-from tsumugi.provenance.found_files import HashMemory, changed_files
+from tsumugi.provenance.external_files import HashMemory, changed_files
 
 SPEC = {"reader": "local_files", "files": ["raw/*.txt"]}
 OLD = (1_000_000_000, 1_000_000_000)
@@ -30,8 +31,10 @@ def fetched(tmp_path, monkeypatch):
 @pytest.fixture
 def hashed(monkeypatch):
     """Names of the files that are read for their hash."""
-    names, sha256 = [], tsumugi.provenance.found_files.file_sha256
-    monkeypatch.setattr(tsumugi.provenance.found_files, "file_sha256", lambda name: names.append(name) or sha256(name))
+    names, sha256 = [], tsumugi.provenance.external_files.file_sha256
+    monkeypatch.setattr(
+        tsumugi.provenance.external_files, "file_sha256", lambda name: names.append(name) or sha256(name)
+    )
     return names
 
 

@@ -5,15 +5,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_models import ALPHABET, KINDS, make_model, make_tokenizer
 from transformers import LogitsProcessorList
-from tsumugi.config import Decoding
+
+from tiny_models import ALPHABET, KINDS, make_model, make_tokenizer
+from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.batches import by_length, mask, pad
-from tsumugi.generation.generate import generate_texts
+from tsumugi.generation.evaluation_pairs import Pair, read_field, read_test_pairs
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.generation.records import read_records, write_records
-from tsumugi.generation.sampling import DrawFromUniform, processors, uniforms_for
-from tsumugi.generation.test_pairs import Pair, read_field, read_test_pairs
+from tsumugi.generation.token_sampling import DrawFromUniform, processors, uniforms_for
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import encode_text, model_input
 

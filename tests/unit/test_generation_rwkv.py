@@ -11,18 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rwkv.utils import PIPELINE, PIPELINE_ARGS
+
 from tiny_models import KINDS, make_model, make_tokenizer
-from tsumugi.config import Decoding
+from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.generate import generate_texts
+from tsumugi.generation.evaluation_pairs import Pair
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.generation.penalties import CountPenalty, uncounted_tokens
-from tsumugi.generation.sampling import processors
 from tsumugi.generation.stopping import Stop
 from tsumugi.generation.stream import stream_text
-from tsumugi.generation.test_pairs import Pair
+from tsumugi.generation.token_sampling import processors
 from tsumugi.models import build_model
 from tsumugi.tokenization.prompts import encode_text
-from tsumugi.tokenization.world import WorldTokenizer
+from tsumugi.tokenization.world_tokenizer import WorldTokenizer
 
 WORLD = WorldTokenizer()
 REFERENCE = PIPELINE(None, "rwkv_vocab_v20230424")

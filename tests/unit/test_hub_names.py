@@ -5,6 +5,7 @@ import json
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+
 from tiny_models import make_model, make_tokenizer
 from tsumugi.models.loading import load_pretrained, load_writer
 from tsumugi.outside_model import outside_config

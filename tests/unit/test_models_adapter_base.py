@@ -9,10 +9,11 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
 from test_config import ROOT
 from test_models_adapters import adapted, close
 from tiny_models import make_model, make_tokenizer
-from transformers import AutoModelForCausalLM
 from tsumugi.errors import TsumugiError
 from tsumugi.models import load_pretrained, load_run, warm_up
 from tsumugi.models.adapter_base import find_base, record_base

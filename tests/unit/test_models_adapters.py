@@ -7,13 +7,14 @@ import merge_adapter
 import pytest
 import torch
 from peft import PeftModel
+
 from tiny_models import make_model, make_tokenizer
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.generate import generate_texts
-from tsumugi.generation.test_pairs import Pair
+from tsumugi.generation.evaluation_pairs import Pair
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.models import build_model, load_pretrained, load_run
 from tsumugi.models.adapters import add_adapter, can_merge, example_logits, merge, save_adapter
-from tsumugi.training.opening import base_parameters, parameter_counts
+from tsumugi.training.model_source import base_parameters, parameter_counts
 
 LORA = {"lora": {"r": 4, "alpha": 6, "dropout": 0.1, "target_modules": "all-linear"}, "peft": None}
 BERT = {"kind": "bert", "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

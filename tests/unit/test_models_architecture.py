@@ -5,13 +5,14 @@ from typing import get_args
 
 import pytest
 import torch
-from tiny_models import make_tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, T5Config
 from transformers import T5ForConditionalGeneration as T5Model
-from tsumugi.config import Architecture
+
+from tiny_models import make_tokenizer
+from tsumugi.config.experiment import Architecture
 from tsumugi.models import build_model, load_pretrained
-from tsumugi.training.opening import parameter_counts
+from tsumugi.training.model_source import parameter_counts
 
 SECTIONS = get_args(get_args(Architecture)[0])
 KINDS = {get_args(section.model_fields["kind"].annotation)[0]: section for section in SECTIONS}

@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 import yaml
-from test_config import ROOT
-from tiny_models import make_model, make_tokenizer
 from transformers import AutoModelForMaskedLM, BertForMaskedLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from tsumugi.config_file import load_config
+
+from test_config import ROOT
+from tiny_models import make_model, make_tokenizer
+from tsumugi.config.loading import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.models import build_model, load_pretrained
 from tsumugi.models.loading import predicts_masked_tokens

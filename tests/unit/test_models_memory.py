@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from test_config import ROOT
 from tiny_models import make_model, make_tokenizer
-from torch import nn
 from tsumugi.generation.stream import stream_text
 from tsumugi.models import build_model, load_run
 from tsumugi.models.adapters import example_logits

@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
 GRADIENTS = """
 import hashlib, torch
-from tsumugi.models.wkv import wkv
-from tsumugi.models.wkv7 import wkv7
+from tsumugi.models.kernels.wkv4 import wkv
+from tsumugi.models.kernels.wkv7 import wkv7
 
 torch.set_num_threads(2)
 torch.manual_seed(0)
@@ -28,7 +26,7 @@ show("RWKV-7", wkv7(*tensors)[0], tensors)
 
 def gradients(cache):
     done = subprocess.run(
-        [sys.executable, "-c", GRADIENTS], capture_output=True, text=True, env=ENVIRONMENT | {"NUMBA_CACHE_DIR": cache}
+        [sys.executable, "-c", GRADIENTS], capture_output=True, text=True, env=os.environ | {"NUMBA_CACHE_DIR": cache}
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import KINDS, make_model, make_tokenizer
 from torch import nn
+
+from tiny_models import KINDS, make_model, make_tokenizer
 from tsumugi.models.packed_linear import packed
 
 

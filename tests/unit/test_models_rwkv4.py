@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, RwkvForCausalLM
+
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv4 import Rwkv4ForCausalLM, build
 

@@ -4,23 +4,21 @@ That the model computes what the rwkv package does is tested with its files, in 
 """
 
 import math
-import os
 import subprocess
 import sys
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
-from tsumugi.errors import TsumugiError
-from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM, build
-from tsumugi.models.wkv7 import empty_state, wkv7, wkv7_reference
-from tsumugi.models.wkv_choice import fastest
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
+from tsumugi.errors import TsumugiError
+from tsumugi.models.kernels.kernel_choice import fastest
+from tsumugi.models.kernels.wkv7 import empty_state, wkv7, wkv7_reference
+from tsumugi.models.rwkv7 import Rwkv7Config, Rwkv7ForCausalLM, build
+
 SIZES = {"n_embd": 64, "n_layer": 3, "head_size": 16, "tie_embeddings": False}
 
 
@@ -118,7 +116,7 @@ def test_the_kernels_leave_pytorchs_threads_alone():
     """Numba's first parallel region sets OpenMP's number of threads for the whole process."""
     code = "import torch; torch.set_num_threads(1); from tsumugi.models import wkv7_numba as w; w.compile_kernels(); "
     code += "assert torch.get_num_threads() == 1"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

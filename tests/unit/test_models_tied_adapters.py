@@ -10,15 +10,16 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
 from test_config import ROOT
 from test_models_adapters import adapted, close, peft
 from tiny_models import make_tokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-from tsumugi.config_file import load_config
+from tsumugi.config.loading import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation.likelihood import bits_of_outputs
-from tsumugi.generation.generate import generate_texts
-from tsumugi.generation.test_pairs import Pair
+from tsumugi.generation.evaluation_pairs import Pair
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.models import build_model, load_pretrained, load_run
 from tsumugi.models.adapters import add_adapter, example_logits, open_adapter, save_adapter
 from tsumugi.models.rwkv_files import read_rwkv

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from tiny_models import make_model
 from tsumugi.models.adapters import add_adapter
 

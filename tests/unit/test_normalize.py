@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.corpus.neologd import neologd, neologd_all
-from tsumugi.corpus.neologd_rules import FULL, NARROW, neologd_by_rules
-from tsumugi.corpus.normalizers import NORMALIZERS
+
+from tsumugi.corpus.normalization.neologd import neologd, neologd_all
+from tsumugi.corpus.normalization.neologd_rules import FULL, NARROW, neologd_by_rules
+from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "normalize_text.py"
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 import transformers
 import yaml
+
 from test_config import ROOT
 from tiny_models import make_model, make_tokenizer
 from tsumugi import positions
-from tsumugi.config_file import load_config
+from tsumugi.config.loading import load_config
 from tsumugi.errors import TsumugiError
 from tsumugi.evaluation.likelihood import bits_of_outputs
-from tsumugi.generation.generate import generate_texts
+from tsumugi.generation.evaluation_pairs import Pair
+from tsumugi.generation.generate_text import generate_texts
 from tsumugi.generation.stream import stream_text
-from tsumugi.generation.test_pairs import Pair
 from tsumugi.positions import learned_positions, length_error, length_warning, most_written
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+
 from tsumugi.atomic import atomic_directory, atomic_path
-from tsumugi.config_file import load_config
+from tsumugi.config.loading import load_config
+from tsumugi.config.specs import SPECS
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import identity, read_manifest, verify, write_manifest
-from tsumugi.provenance.gathering import gather, named
+from tsumugi.provenance.gather_shards import gather, named
 from tsumugi.provenance.results import result_manifests
-from tsumugi.specs import SPECS
-from tsumugi.yaml_file import YamlFile
+from tsumugi.schema.yaml_file import YamlFile
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "verify_provenance.py"
@@ -116,9 +117,10 @@ def test_a_chain_longer_than_the_call_stack(tmp_path, monkeypatch):
 
 
 def test_a_commit_made_while_the_job_runs_is_not_recorded(tmp_path):
-    shutil.copytree(SCRIPT.parent / "tsumugi/provenance", tmp_path / "tsumugi/provenance")
+    library = ROOT / "src/tsumugi"
+    shutil.copytree(library / "provenance", tmp_path / "tsumugi/provenance")
     for name in ("__init__.py", "atomic.py", "errors.py"):
-        shutil.copy(SCRIPT.parent / "tsumugi" / name, tmp_path / "tsumugi" / name)
+        shutil.copy(library / name, tmp_path / "tsumugi" / name)
 
     def git(*arguments):
         names = {f"GIT_{who}_{what}": "t@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}

@@ -8,25 +8,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+)
+
 from published_models import (
     LAYOUTS,
     LINES,
     edit_json,
     sonoisa_t5,
 )
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-)
-from tsumugi.config import Decoding
+from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.stream import stream_text
 from tsumugi.models.loading import load_pretrained, load_run
 from tsumugi.notices import say_once
 from tsumugi.outside_model import check_files
 from tsumugi.tokenization.boundaries import start_id
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text
 
 SEQ2SEQ, ENCODERS = {"sonoisa_t5"}, {"tohoku_bert", "old_tohoku_bert", "google_bert", "izumi_deberta"}

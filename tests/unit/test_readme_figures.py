@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from reporting_results import experiment, write_results
 from tsumugi.errors import TsumugiError
 from tsumugi.reporting.comparison import comparison_table

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from lxml import html
+
 from reporting_results import experiment, write_results
-from tsumugi.reporting.build import build_report
+from tsumugi.reporting.build_report import build_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (

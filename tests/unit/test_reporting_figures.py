@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from lxml import etree, html
+
 from reporting_results import DOCUMENTS, FAMILY, experiment, write_results
+from tsumugi import layout
 from tsumugi.errors import TsumugiError
-from tsumugi.evaluation import ngram_scores, quality, title_gain
+from tsumugi.evaluation import score_likelihood, score_ngrams, score_quality
 from tsumugi.provenance import verify
-from tsumugi.reporting import inputs, setup, words
-from tsumugi.reporting.build import build_report
+from tsumugi.reporting import narrative, setup
+from tsumugi.reporting.build_report import build_report
 from tsumugi.reporting.data import choose_samples
 from tsumugi.reporting.estimates import Bootstrap, difference
 from tsumugi.reporting.metrics import METRICS, ORDERS, REFERENCE_COLUMNS, baseline_metric
-from tsumugi.reporting.tables import Table
+from tsumugi.reporting.report_tables import Table
 
 MANIFEST = Path("results/report/manifest.json")
 
@@ -84,17 +86,17 @@ def test_every_measure_has_columns_that_the_evaluation_writes(folder):
 
 def test_columns_are_those_of_the_evaluation():
     for metric in METRICS:
-        assert set(metric.columns) <= {*title_gain.COLUMNS, *quality.METRICS}, metric.key
-    assert set(REFERENCE_COLUMNS.values()) <= set(quality.METRICS)
+        assert set(metric.columns) <= {*score_likelihood.COLUMNS, *score_quality.METRICS}, metric.key
+    assert set(REFERENCE_COLUMNS.values()) <= set(score_quality.METRICS)
     for order in ORDERS:
-        assert set(baseline_metric(order).columns) <= set(ngram_scores.COLUMNS)
+        assert set(baseline_metric(order).columns) <= set(score_ngrams.COLUMNS)
 
 
 def test_where_no_direction_is_better_the_originals_are_the_mark(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = write_results(experiment())
     for run, varied, length in (("rwkv-title", 0.8, 0.9), ("t5-title", 0.95, 1.2)):
-        path = inputs.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
+        path = layout.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
         frame = pd.read_parquet(path)
         noise = np.random.default_rng(len(run)).normal(0, 0.01, len(frame))
         changed = {
@@ -131,14 +133,14 @@ def _setup(*differing):
 
 
 def test_confounds_say_what_they_know():
-    (both,) = words._confounds(_setup("architecture", "starts from", "fine-tuning: steps", "prompt"))
+    (both,) = narrative._confounds(_setup("architecture", "starts from", "fine-tuning: steps", "prompt"))
     assert both.startswith("Besides the architecture the compared runs differ in fine-tuning (steps), prompt.")
-    (same,) = words._confounds(_setup("starts from", "fine-tuning: steps"))
+    (same,) = narrative._confounds(_setup("starts from", "fine-tuning: steps"))
     assert same.startswith("The compared runs differ in starts from, fine-tuning (steps).")
     assert "architecture" not in same
-    (one,) = words._confounds(_setup("prompt"))
+    (one,) = narrative._confounds(_setup("prompt"))
     assert one == "The compared runs differ in one thing that is recorded: prompt."
-    assert list(words._confounds(_setup("architecture", "seeds"))) == []
+    assert list(narrative._confounds(_setup("architecture", "seeds"))) == []
 
 
 def test_one_document_decides_nothing():
@@ -146,7 +148,7 @@ def test_one_document_decides_nothing():
     chrf = next(metric for metric in METRICS if metric.key == "chrf")
     found = difference(chrf, frame, frame - 3, Bootstrap(100, 0))
     assert (found.value, found.low, found.high, found.decided) == (3.0, None, None, False)
-    assert found.verdict == "too few documents for an interval" and words.say(found, 2) == "3.00"
+    assert found.verdict == "too few documents for an interval" and narrative.say(found, 2) == "3.00"
 
 
 def test_the_headline_comes_from_the_numbers(page):
@@ -183,7 +185,7 @@ def _rank(kind, micro_batch, accumulation, idle, measured=None):
 
 def _execute(run, **execution):
     """Where and how fast a run was trained: no part of its manifest's identity."""
-    path = inputs.model_folder(run, 42) / "manifest.json"
+    path = layout.model_folder(run, 42) / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest["execution"] |= execution
     path.write_text(json.dumps(manifest), encoding="utf-8")
@@ -274,11 +276,11 @@ def test_every_file_is_named_in_the_manifest_and_proved(folder, monkeypatch):
     assert problems == [] and "results/corpora/docs/raw.json" in visited
     names = {path.name for path in MANIFEST.parent.iterdir()}
     spec_names = {"index.html", "manifest.json"}
-    assert names == spec_names | set(inputs.tables(_spec())) | set(inputs.figures(_spec()))
+    assert names == spec_names | set(layout.tables(_spec())) | set(layout.figures(_spec()))
 
 
 def _spec():
-    from tsumugi.reporting.spec import report_spec
+    from tsumugi.config.report_spec import report_spec
 
     return report_spec(experiment())
 
@@ -304,7 +306,7 @@ def test_plots_are_the_same_twice_and_carry_no_letters_that_need_a_font(folder, 
     shutil.copytree(folder, again)
     monkeypatch.chdir(again)
     build_report(_spec(), MANIFEST)
-    for name in (*inputs.figures(_spec()), *inputs.tables(_spec()), "index.html"):
+    for name in (*layout.figures(_spec()), *layout.tables(_spec()), "index.html"):
         first, second = ((place / "results/report" / name).read_bytes() for place in (folder, again))
         assert first == second, name
     plot = (folder / "results/report/compare.learning.svg").read_text()
@@ -335,11 +337,11 @@ def test_values_that_were_not_measured_are_dashes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = write_results(experiment())
     for run in ("rwkv-title", "t5-title"):
-        path = inputs.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
+        path = layout.score(run, 42, "title_to_article", "quality").with_suffix(".parquet")
         pd.read_parquet(path)[["id", "chrf"]].to_parquet(path)
-        path = inputs.score(run, 42, "title_to_article", "likelihood").with_suffix(".parquet")
+        path = layout.score(run, 42, "title_to_article", "likelihood").with_suffix(".parquet")
         pd.read_parquet(path).assign(bits_same_category=float("nan")).to_parquet(path)
-        (inputs.model_folder(run, 42) / "metrics.jsonl").write_text("")
+        (layout.model_folder(run, 42) / "metrics.jsonl").write_text("")
     build_report(spec, MANIFEST)
     row = rows(tmp_path, "compare.comparison.csv")[0]
     assert row["rouge_l"] == "" and row["title_gain_same_category"] == "" and row["chrf"] != ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lxml import etree
+
 from tsumugi.errors import TsumugiError
 from tsumugi.reporting.dot import Graph, Node, parse_dot, without_implied_arrows
 from tsumugi.reporting.drawing import draw_graph

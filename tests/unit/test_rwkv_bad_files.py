@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 import torch
+
 from rwkv_models import make_rwkv4, make_rwkv7
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv_files import read_rwkv, write_rwkv

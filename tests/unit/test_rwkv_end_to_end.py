@@ -18,6 +18,7 @@ import pytest
 import torch
 import write_text
 from safetensors.torch import load_file
+
 from tokenization_corpus import documents, write_corpus
 from tsumugi.errors import TsumugiError
 from tsumugi.models import load_run

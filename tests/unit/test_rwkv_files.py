@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import T5Config, T5ForConditionalGeneration
+
 from rwkv_models import MODELS, VOCABULARY, make_rwkv4, make_rwkv7
 from tiny_models import make_tokenizer
-from transformers import T5Config, T5ForConditionalGeneration
 from tsumugi.errors import TsumugiError
 from tsumugi.models.rwkv_files import read_rwkv, write_rwkv
 

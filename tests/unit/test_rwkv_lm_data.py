@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.indexed_dataset import IndexedDataset, IndexedDatasetWriter
-from tsumugi.tokenization.world import WorldTokenizer
+from tsumugi.tokenization.world_tokenizer import WorldTokenizer
 
 TYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f8", 8: "u2"}  # RWKV-LM's codes
 

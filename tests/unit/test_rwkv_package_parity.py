@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+
 from rwkv_models import MODELS, VOCABULARY
 from tsumugi.models.rwkv_files import read_rwkv, write_rwkv
 

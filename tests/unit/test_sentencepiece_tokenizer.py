@@ -4,6 +4,13 @@ import json
 
 import pytest
 import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
+
 from published_models import (
     LINES,
     edit_json,
@@ -12,13 +19,7 @@ from published_models import (
     t5_spiece,
     tohoku_bert,
 )
-from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-)
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text
 from tsumugi.tokenization.text_ids import special_tokens
 

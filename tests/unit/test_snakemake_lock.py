@@ -8,8 +8,9 @@ import time
 from dataclasses import replace
 
 import pytest
+
 from tsumugi.cluster.lease import this_machine
-from tsumugi.snakemake_lock import Owner, remove_stale
+from tsumugi.workflow.snakemake_lock import Owner, remove_stale
 
 LIFETIME = 1.5
 

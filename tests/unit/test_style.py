@@ -42,7 +42,7 @@ def test_every_rule_has_what_a_rule_must_have():
             assert f'"logs/{name}/' in text, f"{path.name}: the log of {name} lies elsewhere"
             assert f'"benchmarks/{name}/' in text, f"{path.name}: the benchmark of {name} lies elsewhere"
             if name != "write_spec":
-                assert f'"$TSUMUGI_SCRIPTS"/{name}.py' in text, f"{path.name}: {name} and its script have two names"
+                assert f"{{SCRIPTS:q}}/{name}.py" in text, f"{path.name}: {name} and its script have two names"
     assert len(names) > 20 and len(set(names)) == len(names)
 
 

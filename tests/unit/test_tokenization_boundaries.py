@@ -1,6 +1,8 @@
 """What stands around a text: the tokens that begin, end and pad it, as the publisher of a tokenizer wants them."""
 
 import pytest
+from tokenizers import processors
+
 from published_models import (
     LAYOUTS,
     bpe_of,
@@ -8,13 +10,12 @@ from published_models import (
     llama_spiece,
 )
 from tokenization_corpus import documents, split_of, write_corpus
-from tokenizers import processors
 from tsumugi.evaluation.ngrams import NgramModel
 from tsumugi.tokenization.boundaries import start_id
+from tsumugi.tokenization.encode_shard import ENCODED_SPLITS, encode_shard
 from tsumugi.tokenization.encoding import encode_documents
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text, model_input
-from tsumugi.tokenization.tokens import ENCODED_SPLITS, encode_shard
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -10,25 +10,26 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from tokenization_corpus import documents, split_of, write_corpus
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
-from tsumugi.corpus.clean_corpus import SPLITS
-from tsumugi.corpus.tables import write_table
+
+from tokenization_corpus import documents, split_of, write_corpus
+from tsumugi.corpus.storage.corpus_reader import SPLITS
+from tsumugi.corpus.storage.parquet import write_table
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.test_pairs import read_field, read_test_pairs
+from tsumugi.generation.evaluation_pairs import read_field, read_test_pairs
 from tsumugi.provenance import identity, read_manifest, verify
+from tsumugi.tokenization.encode_pairs import PairSpec, encode_pairs
 from tsumugi.tokenization.encoding import encode_documents, line_end_id, lines_of
-from tsumugi.tokenization.export import save, to_transformers
-from tsumugi.tokenization.fertility import measure
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
-from tsumugi.tokenization.load import load_tokenizer
-from tsumugi.tokenization.pairs import PairSpec, encode_pairs
+from tsumugi.tokenization.line_sampling import MAX_CHARACTERS, pieces_of, sample_lines
+from tsumugi.tokenization.loading import load_tokenizer
+from tsumugi.tokenization.measure_tokenizer import measure
 from tsumugi.tokenization.prompts import PromptEncoder, encode_text
-from tsumugi.tokenization.sampling import MAX_CHARACTERS, pieces_of, sample_lines
+from tsumugi.tokenization.sentencepiece_export import save, to_transformers
 from tsumugi.tokenization.text_ids import encode_texts
-from tsumugi.tokenization.train import train_sentencepiece
+from tsumugi.tokenization.train_tokenizer import train_sentencepiece
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ROWS = documents(120)

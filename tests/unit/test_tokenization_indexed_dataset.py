@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.file_array import OPEN_FILES, FileArray
 from tsumugi.tokenization.indexed_dataset import IndexedDataset, IndexedDatasetWriter, index_path, token_path

@@ -3,14 +3,15 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenization_corpus import sentences
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertJapaneseTokenizer, PreTrainedTokenizerFast
+
+from tokenization_corpus import sentences
 from tsumugi.errors import TsumugiError
-from tsumugi.tokenization.export import to_transformers
 from tsumugi.tokenization.prompts import PromptEncoder, encode_text
-from tsumugi.tokenization.train import train_sentencepiece
-from tsumugi.tokenization.world import WorldTokenizer
+from tsumugi.tokenization.sentencepiece_export import to_transformers
+from tsumugi.tokenization.train_tokenizer import train_sentencepiece
+from tsumugi.tokenization.world_tokenizer import WorldTokenizer
 
 LINES = [line for text in sentences(300) for line in text.split("\n") if line]
 TEMPLATES = (

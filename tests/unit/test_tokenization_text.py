@@ -6,12 +6,13 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published_models import LAYOUTS, LINES, hostile_texts, rinna_spiece, t5_spiece
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
+
+from published_models import LAYOUTS, LINES, hostile_texts, rinna_spiece, t5_spiece
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.encoding import encode_documents
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import PromptEncoder, encode_text
 from tsumugi.tokenization.text_ids import special_tokens
 

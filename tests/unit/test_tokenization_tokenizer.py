@@ -4,16 +4,17 @@ import pytest
 import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenization_corpus import sentences
 from transformers import AutoTokenizer
+
+from tokenization_corpus import sentences
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.encoding import encode_documents, lines_of
-from tsumugi.tokenization.export import SENTENCEPIECE_MODEL, save, to_transformers
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text
+from tsumugi.tokenization.sentencepiece_export import SENTENCEPIECE_MODEL, save, to_transformers
 from tsumugi.tokenization.special_tokens import BYTES, SPECIAL_TOKENS
 from tsumugi.tokenization.text_ids import encode_texts
-from tsumugi.tokenization.train import train_sentencepiece
+from tsumugi.tokenization.train_tokenizer import train_sentencepiece
 
 VOCAB_SIZE = 520
 LINES = [line for text in sentences(600) for line in text.split("\n") if line]

@@ -6,6 +6,11 @@ import shutil
 
 import pytest
 import sentencepiece
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+)
+
 from published_models import (
     bpe_of,
     edit_json,
@@ -14,14 +19,10 @@ from published_models import (
     tohoku_bert,
     wordpiece_vocabulary,
 )
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
-from transformers import (
-    PreTrainedTokenizerFast,
-)
 from tsumugi.errors import TsumugiError
 from tsumugi.models.loading import load_pretrained
 from tsumugi.outside_model import check_files
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 from tsumugi.tokenization.prompts import encode_text
 
 FILES = {

@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tsumugi.training.balance import WINDOW, Balance, Observation, fit_cost
-from tsumugi.training.planner import Communication, Member, StepCost, make_plan
-from tsumugi.training.world import World
+
+from tsumugi.training.distributed.world import World
+from tsumugi.training.planning.load_balancer import WINDOW, Balance, Observation, fit_cost
+from tsumugi.training.planning.planner import Communication, Member, StepCost, make_plan
 
 
 class Ranks:

@@ -13,15 +13,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import T5Config
+
 from tsumugi.errors import TsumugiError
 from tsumugi.models import build_model
-from tsumugi.training.calibration import Calibration, Key, find, fit, load, make_key, save
-from tsumugi.training.micro_batch_search import search
-from tsumugi.training.micro_batch_trial import Examples, Request, is_out_of_memory, next_size, run_trial
+from tsumugi.training.calibrate_model import search
+from tsumugi.training.data.sampler import Draw
+from tsumugi.training.distributed.world import World
+from tsumugi.training.model_source import set_up_for_training
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.opening import set_up_for_training
-from tsumugi.training.sampler import Draw
-from tsumugi.training.world import World
+from tsumugi.training.planning.calibration import Calibration, Key, find, fit, load, make_key, save
+from tsumugi.training.planning.micro_batch_trial import Examples, Request, is_out_of_memory, next_size, run_trial
 
 SCRIPT = Path(__file__).parents[2] / "scripts/calibrate_model.py"
 KEY = Key("t5", 1, 1, "abc", "sft", "count/plain", 16, "fp32", 0, False, False, "cpu, 1 thread(s)", 1)

@@ -8,16 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import rank_worker
 import torch
+
+import rank_worker
 from tsumugi.errors import TsumugiError
-from tsumugi.training import job
-from tsumugi.training.checkpoint import Checkpoint, newest
-from tsumugi.training.finished import Result
-from tsumugi.training.holding import Turn, lease_of
-from tsumugi.training.interruption import StopRequest
-from tsumugi.training.states import fingerprint, forget, step_folders, word_of_others
-from tsumugi.training.world import World
+from tsumugi.training import train_model
+from tsumugi.training.distributed.interruption import StopRequest
+from tsumugi.training.distributed.world import World
+from tsumugi.training.state.checkpoint import Checkpoint, newest
+from tsumugi.training.state.finished import Result
+from tsumugi.training.state.state_folders import fingerprint, forget, step_folders, word_of_others
+from tsumugi.training.state.state_lock import Turn, lease_of
 
 WORLD = World(rank=0, size=1, local_rank=0, local_size=1, node=0, device=torch.device("cpu"))
 ROOT = Path(__file__).parents[2]
@@ -210,8 +211,10 @@ def test_checkpoints_that_vanish_while_a_run_tidies_up_are_no_error(state, monke
     def gone(*_, **__):
         raise FileNotFoundError(state.parent)
 
-    monkeypatch.setattr(job.states, "word_of_others", gone)
-    job._clear(Result(state / "manifest.json", {}, {}, state), Turn(lease=None, waited=False), keep_record=False)
+    monkeypatch.setattr(train_model.state_folders, "word_of_others", gone)
+    train_model._clear(
+        Result(state / "manifest.json", {}, {}, state), Turn(lease=None, waited=False), keep_record=False
+    )
     assert not state.exists()
 
 

@@ -14,6 +14,7 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+
 from tsumugi.provenance import read_manifest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"

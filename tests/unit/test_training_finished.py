@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tsumugi.provenance import verify
 
 WORKER = Path(__file__).parent / "kill_worker.py"

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
-from tsumugi.training.launch import cause
+
+from tsumugi.training.distributed.launch import cause
 
 SIGINT = "error: stopped by SIGINT; a checkpoint that was written is kept: run the same job again to go on\n"
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PROCESS = """
 import atexit, sys
 from tsumugi.errors import TsumugiError
-from tsumugi.training.launch import leave_after
-from tsumugi.training.world import OtherRankFailed
+from tsumugi.training.distributed.launch import leave_after
+from tsumugi.training.distributed.world import OtherRankFailed
 
 def work():
     print("at work")
@@ -47,7 +48,7 @@ def test_a_process_leaves_with_its_status_and_its_error_alone(work, status, erro
 CHECK = """
 import argparse
 from tsumugi.errors import TsumugiError, run_cli
-from tsumugi.training.launch import one_voice
+from tsumugi.training.distributed.launch import one_voice
 
 def main():
     with one_voice():

@@ -9,13 +9,10 @@ import subprocess
 import sys
 import termios
 import warnings
-from pathlib import Path
 
-from tsumugi.training import metrics
-from tsumugi.training.curves import Curves
-from tsumugi.training.metrics import Display, MetricsLog
-
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+from tsumugi.training import metrics_log
+from tsumugi.training.metrics_log import Display, MetricsLog
+from tsumugi.training.tensorboard import Curves
 
 
 def entry(step, loss):
@@ -78,13 +75,13 @@ def test_where_no_curves_can_be_written_the_file_still_is(tmp_path, capsys):
 
 def test_tensorboard_is_loaded_where_it_is_used_and_silently(tmp_path):
     code = (
-        "import sys, tsumugi.training.metrics as m, pathlib\n"
+        "import sys, tsumugi.training.metrics_log as m, pathlib\n"
         "assert 'tensorboard' not in sys.modules\n"
         f"log = m.MetricsLog(pathlib.Path({str(tmp_path / 'metrics.jsonl')!r}), None, 0, 0.0)\n"
         "log.write({'step': 1, 'seconds': 0.1}); log.close()\n"
         "assert 'tensorboard' in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=paths())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -94,12 +91,8 @@ def test_warnings_are_as_they_were(tmp_path):
     assert list(warnings.filters) == before
 
 
-def paths():
-    return os.environ | {"PYTHONPATH": str(SCRIPTS)}
-
-
 def test_a_log_has_a_plain_line_now_and_then(capsys, monkeypatch):
-    monkeypatch.setattr(metrics, "LINE_SECONDS", 0)
+    monkeypatch.setattr(metrics_log, "LINE_SECONDS", 0)
     display = Display("train_model", 10, 20)
     display.advance(2.5, 1234.0)
     display.advance(2.25, 1234.5, 0.97)
@@ -109,7 +102,7 @@ def test_a_log_has_a_plain_line_now_and_then(capsys, monkeypatch):
     assert lines[0].startswith("train_model: step 11/20, loss 2.500, 1,234 tokens/s, 00:0")
     assert ", 97 % of the predicted speed, " in lines[1] and lines[1].endswith(" left")
     assert lines[2] == "step 12/20  dev_loss 2.1"
-    monkeypatch.setattr(metrics, "LINE_SECONDS", 60)
+    monkeypatch.setattr(metrics_log, "LINE_SECONDS", 60)
     display = Display("train_model", 0, 20)
     display.advance(2.5, 1.0)
     assert capsys.readouterr().out == "", "a minute has not passed"
@@ -117,13 +110,13 @@ def test_a_log_has_a_plain_line_now_and_then(capsys, monkeypatch):
 
 def test_a_terminal_has_a_bar():
     code = (
-        "import time\nfrom tsumugi.training.metrics import Display\nd = Display('train_model', 0, 4)\n"
+        "import time\nfrom tsumugi.training.metrics_log import Display\nd = Display('train_model', 0, 4)\n"
         "for _ in range(4):\n    time.sleep(0.15)\n    d.advance(2.5, 1200.0, 0.97)\n"
         "d.line('a line that stays')\nd.close()\n"
     )
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs, env=paths())
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     while True:

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, RwkvConfig, T5Config
+
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
+from tsumugi.training.data.sampler import Draw
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import IGNORED, Example
 from tsumugi.training.objectives.span_corruption import count_spans, noise_spans
-from tsumugi.training.sampler import Draw
 
 LENGTH = 40
 RWKV, BERT, T5 = RwkvConfig(), BertConfig(), T5Config(decoder_start_token_id=0)

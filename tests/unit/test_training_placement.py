@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+
 from tsumugi.errors import TsumugiError
-from tsumugi.training.loss_scale import GROWTH_INTERVAL, LossScale
-from tsumugi.training.placement import Wishes, choose_stage, micro_batch_here, state_bytes
-from tsumugi.training.world import World
+from tsumugi.training.distributed.world import World
+from tsumugi.training.optimization.loss_scale import GROWTH_INTERVAL, LossScale
+from tsumugi.training.planning.placement import Wishes, choose_stage, micro_batch_here, state_bytes
 
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1, node=0, device=torch.device("cpu"))
 

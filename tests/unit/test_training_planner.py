@@ -7,8 +7,9 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tsumugi.errors import TsumugiError
-from tsumugi.training.planner import Communication, Member, Plan, StepCost, better_plan, make_plan, rescale
+from tsumugi.training.planning.planner import Communication, Member, Plan, StepCost, better_plan, make_plan, rescale
 
 FREE = Communication(0.0, per_micro_step=False)
 COSTS = st.floats(0, 2, allow_subnormal=False)

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+
 from tsumugi.errors import TsumugiError
 from tsumugi.training.energy import EnergyMeter
-from tsumugi.training.precision import (
+from tsumugi.training.optimization.precision import (
     autocast,
     best_precision,
     common_precision,

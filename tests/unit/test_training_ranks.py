@@ -4,9 +4,10 @@ Real ranks, started by torchrun, over gloo; the judge is one process with plain 
 """
 
 import pytest
-import rank_worker
 import torch
 from safetensors import safe_open
+
+import rank_worker
 
 # Examples of each rank's micro-steps: three ranks, six examples. Without lock-step, ranks make as many micro-steps as
 # they need; in lock-step those with fewer make dummies.

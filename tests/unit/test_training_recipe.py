@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+
 from tiny_models import make_model
 from tsumugi.errors import TsumugiError
-from tsumugi.training.losses import token_losses
 from tsumugi.training.objectives.base import IGNORED
-from tsumugi.training.optimizer import build_optimizer
+from tsumugi.training.optimization.losses import token_losses
+from tsumugi.training.optimization.optimizer import build_optimizer
 
 RECIPE = {"learning_rate": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.1}
 

@@ -13,16 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
-import rank_worker
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+import rank_worker
 from tsumugi.models import load_run
 from tsumugi.provenance import read_manifest, verify
-from tsumugi.training.interruption import StopRequest
+from tsumugi.training.distributed.interruption import StopRequest
+from tsumugi.training.distributed.world import World
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.states import fingerprint
-from tsumugi.training.world import World
+from tsumugi.training.state.state_folders import fingerprint
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
 

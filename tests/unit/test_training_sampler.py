@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tsumugi.errors import TsumugiError
-from tsumugi.training.permutation import FEW, permute, permute_many
-from tsumugi.training.sampler import Sampler
-from tsumugi.training.schedule import learning_rate
+from tsumugi.training.data.permutation import FEW, permute, permute_many
+from tsumugi.training.data.sampler import Sampler
+from tsumugi.training.optimization.schedule import learning_rate
 
 
 @given(size=st.integers(1, 700), key=st.integers(0, 2**64 - 1))

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from tiny_models import KINDS, make_model, make_tokenizer
 from tsumugi.errors import TsumugiError
 from tsumugi.models.adapters import add_adapter, open_adapter, save_adapter
 from tsumugi.models.loading import load_pretrained
-from tsumugi.training.job import _explained
-from tsumugi.training.spec import read_training_spec
-from tsumugi.training.world import World
+from tsumugi.training.distributed.world import World
+from tsumugi.training.train_model import _explained
+from tsumugi.training.train_spec import read_training_spec
 from tsumugi.writable import refuse_unwritable
 
 SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
@@ -43,13 +44,12 @@ SIGNALED = """
 import runpy, signal, sys
 script, *sys.argv[1:] = sys.argv[1:]
 sys.argv[0] = script
-sys.path.insert(0, script.rpartition("/")[0])
-import tsumugi.training.job as job
-tidy_up = job.states.remove_empty
+import tsumugi.training.train_model as job
+tidy_up = job.state_folders.remove_empty
 def interrupted(state):
     signal.raise_signal(signal.SIGINT)
     tidy_up(state)
-job.states.remove_empty = interrupted
+job.state_folders.remove_empty = interrupted
 runpy.run_path(script, run_name="__main__")
 """
 

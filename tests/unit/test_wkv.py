@@ -1,18 +1,16 @@
 """The WKV operator: the time loop by float64 gradient checks, the fast ways against it."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tsumugi.models.wkv import NO_EXPONENT, empty_state, wkv, wkv_reference
-from tsumugi.models.wkv_choice import fastest
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")}
+from tsumugi.models.kernels.kernel_choice import fastest
+from tsumugi.models.kernels.wkv4 import NO_EXPONENT, empty_state, wkv, wkv_reference
+
 NAMES = ("decay", "bonus", "key", "value", "numerator", "denominator", "exponent")
 
 
@@ -162,5 +160,5 @@ def test_the_kernels_leave_pytorchs_threads_alone():
     """Numba's first parallel region sets OpenMP's number of threads for the whole process."""
     code = "import torch; torch.set_num_threads(1); from tsumugi.models import wkv_numba as w; w.compile_kernels(); "
     code += "assert torch.get_num_threads() == 1"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from tsumugi.models import wkv7_triton, wkv_choice, wkv_triton
-from tsumugi.models.wkv_choice import CHOICE, fastest, obstacle
+
+from tsumugi.models.kernels import kernel_choice, wkv4_triton, wkv7_triton
+from tsumugi.models.kernels.kernel_choice import CHOICE, fastest, obstacle
 
 FOLDER = Path(__file__).parent
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{FOLDER.parents[1] / 'scripts'}:{FOLDER}", CHOICE: "triton"}
+ENVIRONMENT = os.environ | {CHOICE: "triton"}
 CHECKS = (
     *("wkv_equals_float64", "wkv_of_extremes", "wkv_cut_anywhere", "wkv_in_bfloat16", "wkv_of_one_token"),
     *("wkv7_equals_float64", "wkv7_of_extremes", "wkv7_cut_anywhere", "wkv7_in_bfloat16", "wkv7_of_one_token"),
@@ -69,8 +70,8 @@ SIZES = {"length", "channels", "chunks", "heads", "size"}
 @pytest.mark.parametrize("kernel", [*WKV4_KERNELS, "_forward", "_backward"])
 def test_the_kernels_compile_for_gpus(kernel, target, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    fixed = {"BLOCK": wkv_triton.BLOCK, "CHUNK": 16, "ROWS": 16, "WIDTH": 64, "KEEP": True, "ENDS": True}
-    function = getattr(wkv_triton if kernel in WKV4_KERNELS else wkv7_triton, kernel)
+    fixed = {"BLOCK": wkv4_triton.BLOCK, "CHUNK": 16, "ROWS": 16, "WIDTH": 64, "KEEP": True, "ENDS": True}
+    function = getattr(wkv4_triton if kernel in WKV4_KERNELS else wkv7_triton, kernel)
     fixed = {name: value for name, value in fixed.items() if name in function.arg_names}
 
     def kind(name):
@@ -85,7 +86,7 @@ def test_the_kernels_compile_for_gpus(kernel, target, tmp_path, monkeypatch):
 
 @given(length=st.integers(1, 10**6))
 def test_chunks_cover_time_once(length):
-    chunk, chunks = wkv_triton._cut(length)
+    chunk, chunks = wkv4_triton._cut(length)
     assert (chunks - 1) * chunk < length <= chunks * chunk and chunk in (16, 32, 64)
 
 
@@ -115,7 +116,7 @@ def test_an_asked_for_way_that_cannot_run_is_an_error():
 
 @pytest.mark.parametrize(("package", "device"), [("triton", "cuda"), ("numba", "cpu")])
 def test_without_the_package_the_time_loop_computes(package, device, monkeypatch):
-    monkeypatch.setattr(wkv_choice, "find_spec", lambda name: None if name == package else find_spec(name))
+    monkeypatch.setattr(kernel_choice, "find_spec", lambda name: None if name == package else find_spec(name))
     fastest.cache_clear()
     with pytest.warns(UserWarning, match=f"many times slower, for {package.title()} is not installed"):
         assert fastest("WKV", device, torch.float32) == "reference"

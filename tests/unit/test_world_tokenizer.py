@@ -15,14 +15,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 from transformers import AutoTokenizer, RwkvConfig
-from tsumugi.config_file import load_config
+
+from tsumugi.config.loading import load_config
+from tsumugi.config.specs import SPECS
 from tsumugi.errors import TsumugiError
-from tsumugi.specs import SPECS
 from tsumugi.tokenization.encoding import encode_documents
-from tsumugi.tokenization.fertility import measure
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
+from tsumugi.tokenization.measure_tokenizer import measure
 from tsumugi.tokenization.prompts import encode_text
-from tsumugi.tokenization.world import (
+from tsumugi.tokenization.world_tokenizer import (
     MODEL_IDS,
     VOCABULARY_FILE,
     WorldTokenizer,

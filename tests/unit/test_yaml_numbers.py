@@ -5,20 +5,20 @@ import random
 import typing
 
 import pytest
-import tsumugi.config
-import tsumugi.config_corpora
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from tsumugi.cluster.draft import _word
+
 from tsumugi.cluster.inventory import Inventory, Kind, load_inventory
-from tsumugi.cluster.needs import Needs
-from tsumugi.config import Config
-from tsumugi.config_file import from_command_line, load_config
+from tsumugi.config.experiment import Config
+from tsumugi.config.loading import from_command_line, load_config
+from tsumugi.config.needs import Needs
 from tsumugi.errors import TsumugiError
-from tsumugi.plain_scalars import decimal_number, plain_scalar
-from tsumugi.spec_file import read_spec
-from tsumugi.yaml_file import YamlFile, read_yaml
+from tsumugi.schema.base import Section
+from tsumugi.schema.plain_scalars import decimal_number, plain_scalar
+from tsumugi.schema.spec_file import read_spec
+from tsumugi.schema.yaml_file import YamlFile, read_yaml
+from tsumugi.slurm.inventory_draft import _word
 
 OTHERS_NUMBERS = (
     "012", "-012", "00", "0o12", "0x1F", "0b11", "1_000", "1_0.5", "12:30", "1:30:00", "-1:30", "1:30.5", "１２",
@@ -183,7 +183,7 @@ def test_a_tag_in_front_of_a_number_changes_nothing(tmp_path, tagged, number):
 
 def _sections(annotation, found):
     """Every model that a type leads to."""
-    if isinstance(annotation, type) and issubclass(annotation, tsumugi.config.Section) and annotation not in found:
+    if isinstance(annotation, type) and issubclass(annotation, Section) and annotation not in found:
         found.add(annotation)
         for inside in typing.get_type_hints(annotation, include_extras=True).values():
             _sections(inside, found)

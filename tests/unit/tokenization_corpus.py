@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tsumugi.corpus.clean_corpus import SPLITS, CleanCorpus
+
+from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
 from tsumugi.provenance import write_manifest
 
 SUBJECTS = ("猫", "犬", "隣の先生", "若い研究者", "エンジン", "小さな店", "夜の町", "カメラ", "図書館の本", "古い機械")

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from on_workstation import snakemake
 from tiny_experiment import prepare
 

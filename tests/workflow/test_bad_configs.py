@@ -1,6 +1,7 @@
 """A mistake stops before any job starts: through the real Snakemake, from the file that the user wrote."""
 
 import pytest
+
 from on_workstation import snakemake
 from tiny_experiment import TINY, prepare
 

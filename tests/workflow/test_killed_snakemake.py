@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
+
 from on_workstation import SNAKEMAKE
 from tiny_experiment import TINY
 from tsumugi.provenance import read_manifest

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import yaml
+
 from on_workstation import planned, snakemake
 from tiny_experiment import TINY, prepare
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import torch
-from on_workstation import snakemake
 from safetensors.torch import load_file
+
+from on_workstation import snakemake
 from tiny_experiment import ROOT
 from tsumugi.provenance import read_manifest
 from tsumugi.reporting.dot import parse_dot, without_implied_arrows

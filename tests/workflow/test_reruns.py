@@ -8,8 +8,9 @@ import time
 import psutil
 import pytest
 import yaml
-from on_workstation import SNAKEMAKE, planned, snakemake
 from safetensors.torch import load_file
+
+from on_workstation import SNAKEMAKE, planned, snakemake
 from tiny_experiment import TINY
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from on_workstation import planned, snakemake
 from tiny_experiment import ROOT, TINY, prepare
 from tsumugi.provenance import read_manifest

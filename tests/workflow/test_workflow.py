@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from on_workstation import snakemake
 from tiny_experiment import ROOT
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest, verify
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
-from tsumugi.tokenization.load import load_tokenizer
+from tsumugi.tokenization.loading import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""Exact and near duplicates over all shards: hashes, MinHash, Jaccard similarity, groups."""

@@ -1,0 +1,36 @@
+"""Raw files that lie here already, or that are downloaded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tsumugi.corpus.sources.addresses import is_url, name_of
+from tsumugi.corpus.sources.download import download
+from tsumugi.corpus.sources.file_patterns import matching_files
+from tsumugi.corpus.storage.raw_file import RawFile
+from tsumugi.errors import TsumugiError
+
+
+def find_files(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
+    """Expand the paths, patterns and addresses of ``files``, each file once, in their order and then by name.
+
+    Raises:
+        TsumugiError: a pattern matches no file, or a file cannot be downloaded.
+    """
+    found: dict[str, RawFile] = {}
+    for pattern in spec["files"]:
+        for path in _paths(pattern, spec.get("sha256") or {}, folder, corpus):
+            found.setdefault(path, RawFile(path, Path(path).name, None, spec.get("licence") or "unknown"))
+    return list(found.values())
+
+
+def _paths(pattern: str, pins: Mapping[str, str], folder: Path, corpus: str) -> list[str]:
+    if is_url(pattern):
+        return [str(download(pattern, folder, pins[name_of(pattern)]))]
+    paths = matching_files(pattern)
+    if not paths:
+        raise TsumugiError(
+            f"corpora.{corpus}.files: {pattern!r} matches no file; paths are meant from the working "
+            f"folder, {Path.cwd()}"
+        )
+    return paths

@@ -1,0 +1,1 @@
+"""Raw files as streams, shards as Parquet, and the documents between them."""

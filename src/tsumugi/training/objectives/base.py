@@ -1,0 +1,132 @@
+"""What every objective has in common: examples, and batches made of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from tsumugi.errors import ConfigurationError
+from tsumugi.positions import length_error, length_warning
+from tsumugi.training.data.sampler import Draw
+
+IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Transformers
+
+
+@dataclass(frozen=True)
+class Example:
+    """Token ids in, and the id wanted at every output position (``IGNORED`` where none is).
+
+    Decoder-only: ``labels[i]`` is what should follow ``inputs[i]``. Encoder-only: what belongs in its place.
+    Encoder-decoder: ``inputs`` go to the encoder, ``labels`` are what the decoder writes.
+    """
+
+    inputs: Sequence[int]
+    labels: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded tensors: keyword arguments of the model, and labels (B, T)."""
+
+    model_inputs: dict[str, torch.Tensor]
+    labels: torch.Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.model_inputs.items()}
+        return Batch(moved, self.labels.to(device, non_blocking=True))
+
+
+class Objective(ABC):
+    """Examples of the train and dev splits.
+
+    Attributes:
+        sizes, weights: training examples of each corpus, and how often an epoch passes through it.
+        dev_size: examples of the dev split; 0 where it is empty.
+        lost_to_packing: share of the training tokens that no example holds; None where examples are documents.
+        dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
+        vocab_size: every id of the data has to be below it: what both the tokenizer and the model know.
+        length_warning: what is to be said where examples are longer than the model was made for; else None.
+    """
+
+    sizes: list[int]
+    weights: list[float]
+    dev_size: int
+    lost_to_packing: float | None = None
+    dev_bytes_per_token: float | None = None
+    length_warning: str | None = None
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        data: Sequence[Path],
+        tokenizer: PreTrainedTokenizerBase,
+        config: PretrainedConfig,
+        seed: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.vocab_size = min(len(tokenizer), config.vocab_size)
+        self.is_encoder_decoder = bool(config.is_encoder_decoder)
+        self.decoder_start = getattr(config, "decoder_start_token_id", None)
+        if self.is_encoder_decoder and self.decoder_start is None:
+            raise ConfigurationError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
+        self.seed = seed
+        self._config = config.to_dict()
+        self.open(spec, data)
+
+    @abstractmethod
+    def open(self, spec: Mapping[str, Any], data: Sequence[Path]) -> None:
+        """Open the token files and set the attributes."""
+
+    @abstractmethod
+    def example(self, draw: Draw) -> Example:
+        """A training example; any randomness in it is a function of (seed, draw)."""
+
+    @abstractmethod
+    def dev_example(self, index: int) -> Example:
+        """An example of the dev split, always the same one."""
+
+    def check_lengths(self, read: int, written: int, advice: str) -> None:
+        """So many tokens in front, and so many behind them, must be no more than the model has positions for.
+
+        Raises:
+            ConfigurationError: they are, with ``advice``.
+        """
+        if problem := length_error(self._config, read, written):
+            raise ConfigurationError(f"{problem}; {advice}")
+        self.length_warning = length_warning(self._config, read, written)
+
+    def tokens_read(self, example: Example) -> int:
+        """How many tokens a model reads for an example: by its encoder and its decoder, or by its one stack."""
+        return len(example.inputs) + (len(example.labels) if self.is_encoder_decoder else 0)
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Pad examples on the right to the longest of them.
+
+        A decoder-only model gets no mask: nothing looks ahead, so padding on the right changes no real position.
+        """
+        pad = self.tokenizer.pad_token_id
+        inputs = _pad([example.inputs for example in examples], pad)
+        labels = _pad([example.labels for example in examples], IGNORED)
+        if not self.is_encoder_decoder:
+            return Batch({"input_ids": inputs}, labels)
+        lengths = torch.tensor([len(example.inputs) for example in examples])
+        started = torch.full((len(examples), 1), self.decoder_start)
+        written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
+        return Batch(
+            {
+                "input_ids": inputs,
+                "attention_mask": (torch.arange(inputs.size(1)) < lengths[:, None]).long(),
+                "decoder_input_ids": torch.cat([started, written], dim=1),
+            },
+            labels,
+        )
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
+    tensors = [torch.as_tensor(row, dtype=torch.long) for row in rows]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

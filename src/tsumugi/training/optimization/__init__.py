@@ -1,0 +1,1 @@
+"""The update: optimizer, learning rate, losses, precision."""
