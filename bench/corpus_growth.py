@@ -27,7 +27,7 @@ from pathlib import Path
 
 from corpus_jobs import SPEC
 from results import Row, device_name, report
-from tsumugi.corpus.storage.shard_names import shard_name
+from tsumugi.layout import shard_name
 from web_text import write_pages
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"

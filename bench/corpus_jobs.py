@@ -14,7 +14,7 @@ from tsumugi.corpus.shard_corpus import shard_corpus
 from tsumugi.corpus.sign_shard import sign_shard
 from tsumugi.corpus.split_corpus import split_corpus
 from tsumugi.corpus.storage.corpus_reader import CleanCorpus
-from tsumugi.corpus.storage.shard_names import shard_name
+from tsumugi.layout import shard_name
 
 NEAR = {"threshold": 0.8, "ngram": 5}
 LIGHT_FILTERS = (

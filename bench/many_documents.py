@@ -27,7 +27,7 @@ from results import Row, device_name, report
 from tsumugi.corpus.deduplication.hashes import ids_of
 from tsumugi.corpus.sign_shard import band_name, scheme_of
 from tsumugi.corpus.storage.parquet import ROW_GROUP_BYTES, open_table
-from tsumugi.corpus.storage.shard_names import shard_name
+from tsumugi.layout import shard_name
 from tsumugi.provenance import read_manifest, write_manifest
 
 A_SHARD = 1_000_000  # documents

@@ -35,7 +35,7 @@ def main() -> None:
     if arguments.output.suffix != ".pth":
         raise TsumugiError(f"{arguments.output}: must end with .pth, or the rwkv package, which adds it, finds no file")
     refuse_unwritable(arguments.output)
-    from tsumugi.models.loading import load_whole  # after parsing: --help should not wait for it
+    from tsumugi.models.runs import load_whole  # after parsing: --help should not wait for it
     from tsumugi.models.rwkv_files import DTYPES, write_rwkv
     from tsumugi.tokenization.prompts import model_input
 

@@ -73,7 +73,7 @@ def main() -> None:
     import torch  # after the arguments, which need not wait for it
 
     from tsumugi.generation.stream import stream_text
-    from tsumugi.models.loading import load_writer
+    from tsumugi.models.runs import load_writer
     from tsumugi.positions import most_written
     from tsumugi.tokenization.prompts import encode_text, model_input
 

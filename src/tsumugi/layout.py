@@ -10,6 +10,11 @@ from typing import Any
 Spec = Mapping[str, Any]
 
 
+def shard_name(shard: int) -> str:
+    """The five digits that stand for a shard of a corpus in file names."""
+    return f"{shard:05d}"
+
+
 def model_folder(run: str, seed: int) -> Path:
     """The folder of a finished training."""
     return Path("results/models") / run / f"seed{seed}"

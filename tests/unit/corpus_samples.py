@@ -13,7 +13,7 @@ from tsumugi.corpus.normalize_shard import normalize_shard
 from tsumugi.corpus.readers import READERS, strict
 from tsumugi.corpus.shard_corpus import shard_corpus
 from tsumugi.corpus.sign_shard import sign_shard
-from tsumugi.corpus.storage.shard_names import shard_name
+from tsumugi.layout import shard_name
 
 MAN_PAGE = r""".\" a comment
 .TH KAMOME 1 2020\-01\-01

@@ -7,7 +7,8 @@ import pytest
 from huggingface_hub import constants
 
 from tiny_models import make_model, make_tokenizer
-from tsumugi.models.loading import load_pretrained, load_writer
+from tsumugi.models import load_pretrained
+from tsumugi.models.runs import load_writer
 from tsumugi.outside_model import outside_config
 
 COMMITS = ["0" * 39 + "1", "0" * 39 + "2"]

@@ -12,10 +12,10 @@ from torch import nn
 from test_config import ROOT
 from tiny_models import make_model, make_tokenizer
 from tsumugi.generation.stream import stream_text
-from tsumugi.models import build_model, load_run
+from tsumugi.models import build_model, load_pretrained, load_run
 from tsumugi.models.adapters import example_logits
-from tsumugi.models.loading import load_pretrained, load_writer
 from tsumugi.models.packed_linear import packed
+from tsumugi.models.runs import load_writer
 from tsumugi.models.rwkv_files import DTYPES, read_rwkv, write_rwkv
 from tsumugi.provenance.memory import available_memory
 

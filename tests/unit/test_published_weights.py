@@ -23,7 +23,7 @@ from published_models import (
 from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
 from tsumugi.generation.stream import stream_text
-from tsumugi.models.loading import load_pretrained, load_run
+from tsumugi.models import load_pretrained, load_run
 from tsumugi.notices import say_once
 from tsumugi.outside_model import check_files
 from tsumugi.tokenization.boundaries import start_id

@@ -17,8 +17,8 @@ from tsumugi.corpus.storage.open_files import allow_open_files
 from tsumugi.corpus.storage.parquet import open_writer
 from tsumugi.corpus.storage.rejected_record import OVERSIZED, SAMPLE_BYTES
 from tsumugi.corpus.storage.rejects import REJECTED_SCHEMA, Rejects
-from tsumugi.corpus.storage.shard_names import shard_name
 from tsumugi.errors import TsumugiError
+from tsumugi.layout import shard_name
 from tsumugi.provenance import Manifest, write_manifest
 
 BUFFER_BYTES = 256 * 2**20  # shared by all shards

@@ -1,4 +1,4 @@
-"""Make a model from the config, or open one: a finished run, a local directory, or a hub name."""
+"""Make a model from an architecture of the configuration, or open one from a directory or under its name on the hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,6 @@ from transformers.utils import logging
 from tsumugi.errors import TsumugiError, first_line
 from tsumugi.models import bert, rwkv4, rwkv7, t5
 from tsumugi.models.adapter_base import find_base
-from tsumugi.models.half_weights import answer_in_fp32
 from tsumugi.models.tying import record_untied_head
 from tsumugi.models.weights import open_weights, stored_type
 from tsumugi.outside_model import (
@@ -65,14 +64,14 @@ def load_pretrained(source: str, as_stored: bool = False) -> tuple[PreTrainedMod
     Raises:
         TsumugiError: there is no such model, it is not whole, or its tokenizer does not belong to it.
     """
-    return _open(source, local_folder(source, TOKENIZER_FILES, "model"), as_stored)
+    return open_model(source, local_folder(source, TOKENIZER_FILES, "model"), as_stored)
 
 
-def _open(source: str, folder: Path, as_stored: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """As :func:`load_pretrained`.
+def open_model(source: str, folder: Path, as_stored: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """:func:`load_pretrained` for a source of which some files are already here.
 
     Args:
-        folder: where a part of the files of ``source`` lies: of a hub name the weights are fetched to it.
+        folder: where they are: the weights of a hub name are fetched to it.
     """
     if source.startswith(HUB):
         _fetch_weights(source, folder)
@@ -140,53 +139,6 @@ def warm_up_architecture(kind: str) -> None:
         from tsumugi.models.kernels import wkv7_numba
 
         wkv7_numba.compile_kernels()
-
-
-def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run in eval mode: its weights, or its base's with the adapter folded in.
-
-    An adapter that cannot be folded in exactly stays beside the weights, and the model is a ``PeftModel``.
-    """
-    directory = Path(directory)
-    if not (directory / "adapter").is_dir():
-        model, tokenizer = load_pretrained(str(directory))
-        return model.eval(), tokenizer
-    from tsumugi.models.adapters import open_folded  # PEFT: absent where only plain models are served
-
-    return open_folded(directory), load_tokenizer(str(directory))
-
-
-def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run in eval mode as one model without an adapter, to be written in another form.
-
-    Without an adapter the weights have the type that they have in their files.
-
-    Raises:
-        TsumugiError: its adapter cannot be folded in, or not without changing the answers.
-    """
-    directory = Path(directory)
-    if not (directory / "adapter").is_dir():
-        model, tokenizer = load_pretrained(str(directory), as_stored=True)
-        return model.eval(), tokenizer
-    from tsumugi.models.adapters import merge, open_adapter
-
-    return merge(open_adapter(directory)).eval(), load_tokenizer(str(directory))
-
-
-def load_writer(source: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Open a finished run, or another model's directory or hub name, in eval mode, to write one text with.
-
-    An RWKV that is stored in half precision stays so on a CPU, and answers as in fp32.
-    """
-    if (Path(source) / "adapter").is_dir():
-        return load_run(source)
-    folder = local_folder(source, [CONFIG], "model")
-    kind = open_config(folder, source).model_type
-    keep = kind in ("rwkv", "rwkv7") and not torch.cuda.is_available()
-    model, tokenizer = _open(source, folder, as_stored=keep)
-    if model.dtype != torch.float32:
-        answer_in_fp32(model)
-    return model.eval(), tokenizer
 
 
 def predicts_masked_tokens(config: PretrainedConfig) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tsumugi import layout
-from tsumugi.corpus.storage.shard_names import shard_name
 
 KEYS = ("report", "baselines", "runs", "pairs", "tokens", "tokenizers", "measured", "corpora")  # of the spec
 
@@ -43,4 +42,4 @@ def result_manifests(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_shards(folder: str, num_shards: int) -> Iterator[str]:
-    yield from (f"{folder}/{shard_name(shard)}.json" for shard in range(num_shards))
+    yield from (f"{folder}/{layout.shard_name(shard)}.json" for shard in range(num_shards))

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tsumugi.corpus.storage.parquet import read_batches
-from tsumugi.corpus.storage.shard_names import shard_name
 from tsumugi.errors import TsumugiError
+from tsumugi.layout import shard_name
 
 SPLITS = ("train", "dev", "test")
 _IDS_AT_ONCE = 1 << 20
