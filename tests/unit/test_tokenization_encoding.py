@@ -221,7 +221,7 @@ def test_every_command_reads_its_spec_by_the_one_reader():
         text = path.read_text(encoding="utf-8")
         reads = ("read_spec(arguments.spec", "read_training_spec(arguments.spec")  # the second reads by the first
         assert '"--spec"' not in text or any(call in text for call in reads), path.name
-    assert "read_spec(path" in (SCRIPTS / "tsumugi/training/spec.py").read_text(encoding="utf-8")
+    assert "read_spec(path" in (SCRIPTS.parent / "src/tsumugi/training/train_spec.py").read_text(encoding="utf-8")
 
 
 def test_an_error_of_the_user_is_one_line_and_leaves_no_output(folder, monkeypatch, capsys):
