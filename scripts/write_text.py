@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from tsumugi.arguments import real_number, thread_count, whole_number
 from tsumugi.config.experiment import Decoding
-from tsumugi.config.loading import describe
 from tsumugi.errors import TsumugiError, run_cli
+from tsumugi.schema.mistakes import describe
 
 DEFAULT_TOKENS = 256
 

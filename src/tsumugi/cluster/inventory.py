@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, model_validator
 
-from tsumugi.config.loading import describe, mistakes
 from tsumugi.errors import TsumugiError
 from tsumugi.schema.base import NUMBER, WHOLE, Hours, Name, PositiveFloat, PositiveInt, Section
+from tsumugi.schema.mistakes import describe, mistakes
 from tsumugi.schema.yaml_file import YamlFile
 
 OWN_MEMORY = 0.9  # a GPU shows a little less than is sold; one with less than this share of it is of another kind

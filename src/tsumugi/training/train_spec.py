@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from tsumugi.config.experiment import Adapter, Architecture, Objective, Recipe, Weights
-from tsumugi.config.loading import describe, mistakes
 from tsumugi.schema.base import Flag, Section
+from tsumugi.schema.mistakes import describe, mistakes
 from tsumugi.schema.spec_file import read_spec
 
 KEYS = ("objective", "corpora", "train_on_dev", "architecture", "init_from", "adapter", "recipe")
