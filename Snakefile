@@ -16,12 +16,12 @@ from snakemake.utils import min_version, update_config
 
 min_version("9.27")
 
-SCRIPTS = str(Path(workflow.basedir) / "scripts")
 os.environ.update(
     # Jobs call `python`: let it be the one that runs Snakemake, also where its environment was not activated. With
     # `--sdm conda`, conda puts its own in front.
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
-    # Where envs/cpu.post-deploy.sh finds the library.
+    # Where rules find their scripts, and envs/cpu.post-deploy.sh the library. Not as a `{variable}` in a rule: Snakemake
+    # would take it for a setting of the rule, which --lint refuses outside `params`.
     TSUMUGI_SOURCE=workflow.basedir,
     # Each rule's output goes through a pipe to its log, which should not lag behind.
     PYTHONUNBUFFERED="1",

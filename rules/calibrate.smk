@@ -29,7 +29,7 @@ rule calibrate_model:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/calibrate_model.py \
+        python "$TSUMUGI_SOURCE"/scripts/calibrate_model.py \
             --spec {input.spec:q} \
             --seed {resources.seed} \
             --data {input.data:q} \

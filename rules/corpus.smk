@@ -29,7 +29,7 @@ rule fetch_corpus:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/fetch_corpus.py \
+        python "$TSUMUGI_SOURCE"/scripts/fetch_corpus.py \
             --spec {input.spec:q} \
             --data {params.data:q} \
             --output {output.manifest:q}
@@ -58,7 +58,7 @@ rule shard_corpus:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/shard_corpus.py \
+        python "$TSUMUGI_SOURCE"/scripts/shard_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --shards {output.shards:q} \
@@ -91,13 +91,13 @@ rule normalize_shard:
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python {SCRIPTS:q}/normalize_shard.py \
+            python "$TSUMUGI_SOURCE"/scripts/normalize_shard.py \
                 --spec {input.spec:q} \
                 --sharded {input.sharded:q} \
                 --shard {input.shards:q}/$shard.parquet \
                 --output results/corpora/{wildcards.corpus:q}/shards/$shard.json
         done
-        python {SCRIPTS:q}/gather_shards.py --shards {params.shards} --output {output.part:q}
+        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -124,12 +124,12 @@ rule sign_shard:
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python {SCRIPTS:q}/sign_shard.py \
+            python "$TSUMUGI_SOURCE"/scripts/sign_shard.py \
                 --spec {input.spec:q} \
                 --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
                 --output results/corpora/{wildcards.corpus:q}/signatures/$shard.json
         done
-        python {SCRIPTS:q}/gather_shards.py --shards {params.shards} --output {output.part:q}
+        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -155,7 +155,7 @@ rule find_duplicates:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/find_duplicates.py \
+        python "$TSUMUGI_SOURCE"/scripts/find_duplicates.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --signatures {input.signatures:q} \
@@ -187,14 +187,14 @@ rule clean_shard:
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python {SCRIPTS:q}/clean_shard.py \
+            python "$TSUMUGI_SOURCE"/scripts/clean_shard.py \
                 --spec {input.spec:q} \
                 --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
                 --duplicates {input.duplicates:q} \
                 --output results/corpora/{wildcards.corpus:q}/clean/$shard.json \
                 --dropped results/corpora/{wildcards.corpus:q}/dropped/$shard.parquet
         done
-        python {SCRIPTS:q}/gather_shards.py --shards {params.shards} --output {output.part:q}
+        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -222,7 +222,7 @@ rule split_corpus:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/split_corpus.py \
+        python "$TSUMUGI_SOURCE"/scripts/split_corpus.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --output {output.manifest:q}
@@ -250,7 +250,7 @@ rule find_leaks:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/find_leaks.py \
+        python "$TSUMUGI_SOURCE"/scripts/find_leaks.py \
             --spec {input.spec:q} \
             --threads {threads} \
             --output {output.manifest:q}
@@ -279,7 +279,7 @@ rule measure_overlap:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/measure_overlap.py \
+        python "$TSUMUGI_SOURCE"/scripts/measure_overlap.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -310,7 +310,7 @@ rule summarize_corpus:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/summarize_corpus.py \
+        python "$TSUMUGI_SOURCE"/scripts/summarize_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --sharded {input.sharded:q} \

@@ -29,7 +29,7 @@ rule generate_text:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/generate_text.py \
+        python "$TSUMUGI_SOURCE"/scripts/generate_text.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \

@@ -62,7 +62,7 @@ rule build_report:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/build_report.py \
+        python "$TSUMUGI_SOURCE"/scripts/build_report.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -85,5 +85,5 @@ rule verify_provenance:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/verify_provenance.py --experiment {input.spec:q}
+        python "$TSUMUGI_SOURCE"/scripts/verify_provenance.py --experiment {input.spec:q}
         """

@@ -28,7 +28,7 @@ rule score_likelihood:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/score_likelihood.py \
+        python "$TSUMUGI_SOURCE"/scripts/score_likelihood.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \
@@ -61,7 +61,7 @@ rule score_quality:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/score_quality.py \
+        python "$TSUMUGI_SOURCE"/scripts/score_quality.py \
             --spec {input.spec:q} \
             --generations {input.generations:q} \
             --output {output.manifest:q}
@@ -92,7 +92,7 @@ rule score_ngrams:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/score_ngrams.py \
+        python "$TSUMUGI_SOURCE"/scripts/score_ngrams.py \
             --spec {input.spec:q} \
             --tokenizer {input.tokenizer:q} \
             --tokens {input.tokens:q} \

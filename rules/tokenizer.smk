@@ -31,7 +31,7 @@ rule train_tokenizer:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/train_tokenizer.py \
+        python "$TSUMUGI_SOURCE"/scripts/train_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -58,7 +58,7 @@ rule make_world_tokenizer:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/make_world_tokenizer.py \
+        python "$TSUMUGI_SOURCE"/scripts/make_world_tokenizer.py \
             --output {output.manifest:q}
         """
 
@@ -85,7 +85,7 @@ rule import_tokenizer:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/import_tokenizer.py \
+        python "$TSUMUGI_SOURCE"/scripts/import_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -112,7 +112,7 @@ rule measure_tokenizer:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/measure_tokenizer.py \
+        python "$TSUMUGI_SOURCE"/scripts/measure_tokenizer.py \
             --spec {input.spec:q} \
             --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}
@@ -143,13 +143,13 @@ rule encode_shard:
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python {SCRIPTS:q}/encode_shard.py \
+            python "$TSUMUGI_SOURCE"/scripts/encode_shard.py \
                 --corpus {wildcards.corpus:q} \
                 --shard $shard \
                 --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
                 --output results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q}/$shard.json
         done
-        python {SCRIPTS:q}/gather_shards.py --shards {params.shards} --output {output.part:q}
+        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -180,7 +180,7 @@ rule encode_pairs:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python {SCRIPTS:q}/encode_pairs.py \
+        python "$TSUMUGI_SOURCE"/scripts/encode_pairs.py \
             --spec {input.spec:q} \
             --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}

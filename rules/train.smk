@@ -38,7 +38,7 @@ rule train_model:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        {resources.spanning} python {SCRIPTS:q}/train_model.py \
+        {resources.spanning} python "$TSUMUGI_SOURCE"/scripts/train_model.py \
             --spec {input.spec:q} \
             --seed {wildcards.seed} \
             --data {input.data:q} \

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from on_workstation import planned, snakemake
-from tiny_experiment import ROOT, TINY, prepare
+from tiny_experiment import ROOT, prepare
 from tsumugi.provenance import read_manifest
 
 STAGES = {
@@ -86,10 +86,3 @@ def test_the_graphs_are_drawn_without_graphviz(fresh, tmp_path):
             check=True,
         )  # fmt: skip
         assert "train_model" in (tmp_path / f"{kind}.svg").read_text(encoding="utf-8")
-
-
-def test_snakemakes_lint_is_clean():
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--lint", "--configfile", TINY], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
