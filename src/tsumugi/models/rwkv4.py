@@ -7,35 +7,21 @@ is saved here. What differs: the WKV operator is fast on CPU and GPU without nvc
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel, RwkvConfig
+from transformers import RwkvConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import ModelOutput
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.kernels.wkv4 import NO_EXPONENT, wkv
-from tsumugi.models.token_ids import check_ids
+from tsumugi.models.rwkv_base import RwkvForCausalLM, State, at_least_float32, zero_padding
 from tsumugi.models.token_shift import shift
 
-State = list[torch.Tensor]  # five of (B, C, n_layer): last input of ffn and of att, and (att's C) WKV's three sums
-LayerState = tuple[torch.Tensor, ...]  # of one layer: the same, (B, C) each
-
-
-@dataclass
-class Rwkv4Output(ModelOutput):
-    """``logits`` (B, T, V) and, if a cache was asked for, the ``state`` after the last token."""
-
-    logits: torch.Tensor | None = None
-    state: State | None = None
-
-
-def _widened(tensor: torch.Tensor) -> torch.Tensor:
-    """In fp32 at least: keys are exponents."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+# Five tensors (B, C) for a layer: last input of channel mixing and of time mixing, and WKV's three sums. A model's
+# state has the layers as a third dimension, as in Transformers.
+LayerState = tuple[torch.Tensor, ...]
 
 
 class TimeMix(nn.Module):
@@ -60,8 +46,9 @@ class TimeMix(nn.Module):
     ) -> tuple[torch.Tensor, LayerState]:
         """(B, T, C) -> (B, T, C), and the sums after the last position; where ``mask`` (B, T, 1) is 0 it is skipped."""
         shifted = shift(hidden, None if state is None else state[1])
-        key = _widened(self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))))
-        value = _widened(self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))))
+        # keys are exponents
+        key = at_least_float32(self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype))))
+        value = at_least_float32(self.value(torch.lerp(shifted, hidden, self.time_mix_value.to(hidden.dtype))))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
         if mask is not None:
             key = key.masked_fill(mask == 0, NO_EXPONENT)
@@ -110,16 +97,12 @@ class Block(GradientCheckpointingLayer):
         if hasattr(self, "pre_ln"):
             hidden = self.pre_ln(hidden)
         # Padding must look like "nothing came before" to the step that shifts it in: zeros.
-        attended = _masked(self.ln1(hidden), mask)
+        attended = zero_padding(self.ln1(hidden), mask)
         mixed, sums = self.attention(attended, state, mask)
         hidden = hidden + mixed
-        fed = _masked(self.ln2(hidden), mask)
+        fed = zero_padding(self.ln2(hidden), mask)
         last = (fed[:, -1].to(sums[0].dtype), attended[:, -1].to(sums[0].dtype))
         return hidden + self.feed_forward(fed, state), (*last, *sums)
-
-
-def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return hidden if mask is None else hidden * mask.to(hidden.dtype)
 
 
 class Rwkv4Model(nn.Module):
@@ -132,83 +115,29 @@ class Rwkv4Model(nn.Module):
         self.ln_out = nn.LayerNorm(config.hidden_size)
 
 
-class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
-    """RWKV-4 with its language modelling head."""
+class Rwkv4ForCausalLM(RwkvForCausalLM):
+    """RWKV-4 with its language modeling head."""
 
     config_class = RwkvConfig
-    base_model_prefix = "rwkv"
-    _is_stateful = True
-    supports_gradient_checkpointing = True
-    _no_split_modules = ("Block",)
-    _tied_weights_keys: Mapping[str, str] = {"head.weight": "rwkv.embeddings.weight"}
+    backbone_class = Rwkv4Model
 
-    def __init__(self, config: RwkvConfig) -> None:
-        super().__init__(config)
-        self.rwkv = Rwkv4Model(config)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding table."""
-        return self.rwkv.embeddings
-
-    def set_input_embeddings(self, new_embeddings: nn.Embedding) -> None:
-        """Replace the embedding table."""
-        self.rwkv.embeddings = new_embeddings
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """The head."""
-        return self.head
-
-    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replace the head."""
-        self.head = new_embeddings
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        state: State | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int = 0,
-        **_: Any,
-    ) -> Rwkv4Output:
-        """Next-token logits.
-
-        Args:
-            input_ids: (B, T).
-            attention_mask: (B, T), 0 for padding. Padding on the left is skipped exactly; on the right it does no harm,
-                since nothing looks ahead.
-            state: as returned by an earlier call; read, not changed.
-            use_cache: return the state. Off while training.
-            logits_to_keep: of so many last positions only, as ``generate()`` asks of a prompt; 0: of all.
-
-        Raises:
-            ValueError: a state, in training with gradient checkpointing.
-            TsumugiError: the state is that of a model with other sizes, or of another batch size; on a CPU also an id
-                that the model does not have (a GPU says so by itself, and to ask it would cost a wait).
-        """
-        check_ids(input_ids, self.config.vocab_size)
-        mask = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask[:, -input_ids.size(1) :].unsqueeze(-1).float()
-        use_cache = (not self.training) if use_cache is None else use_cache
-        checkpointing = self.training and any(block.gradient_checkpointing for block in self.rwkv.blocks)
-        if checkpointing and (use_cache or state is not None):
-            raise ValueError("gradient checkpointing is for whole sequences; call without state, with use_cache=False")
-        if state is not None:
-            self._check_state(state, input_ids.size(0))
-        hidden, layers = self.rwkv.embeddings(input_ids), []
+    def run_blocks(
+        self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None, use_cache: bool
+    ) -> tuple[torch.Tensor, State | None]:
+        """(B, T, C) -> (B, T, C), and five tensors (B, C, n_layer) of state."""
+        layers = []
         for number, block in enumerate(self.rwkv.blocks):
             before = None if state is None else tuple(part[:, :, number] for part in state)
             hidden, after = block(hidden, before, mask)
             if use_cache:
                 layers.append(after)
+        if not use_cache:
+            return hidden, None
         # in memory a layer's part lies in one piece
-        state = [torch.stack(parts).permute(1, 2, 0) for parts in zip(*layers, strict=True)] if use_cache else None
-        return Rwkv4Output(logits=self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:])), state=state)
+        return hidden, [torch.stack(parts).permute(1, 2, 0) for parts in zip(*layers, strict=True)]
 
-    def _check_state(self, state: State, batch: int) -> None:
+    def check_state(self, state: State, batch: int) -> None:
+        """Check the shapes of a state."""
         widths = 2 * [self.config.hidden_size] + 3 * [self.config.attention_hidden_size]
         wanted = [(batch, width, self.config.num_hidden_layers) for width in widths]
         found = [tuple(part.shape) for part in state]
@@ -218,44 +147,15 @@ class Rwkv4ForCausalLM(PreTrainedModel, GenerationMixin):
                 "(texts, width, layers); give a state that this model returned for as many texts"
             )
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        state: State | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int = 0,
-        **_: Any,
-    ) -> dict[str, Any]:
-        """With a state, only the newest token is fed: memory does not grow with the length."""
-        if state is not None:
-            return {"input_ids": input_ids[:, -1:], "state": state, "use_cache": True}
-        asked = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
-        return {"input_ids": input_ids, "attention_mask": attention_mask, **asked}
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: Rwkv4Output, model_kwargs: dict[str, Any], **kwargs: Any
-    ) -> dict[str, Any]:
-        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
-        model_kwargs["state"] = outputs.state
-        return model_kwargs
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialisation as published with RWKV-4 (appendix D of the paper)."""
+        """Initialization as published with RWKV-4 (appendix D of the paper)."""
         if isinstance(module, TimeMix):
             _init_time_mix(module, self.config.num_hidden_layers)
         elif isinstance(module, ChannelMix):
             _init_channel_mix(module, self.config.num_hidden_layers)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            # A tied table is also the head, whose logits need rows of ordinary length.
-            scale = 0.02 if self.config.tie_word_embeddings else 1e-4
-            nn.init.uniform_(module.weight, -scale, scale)
-        elif isinstance(module, nn.Linear) and module is self.head:
-            nn.init.orthogonal_(module.weight, gain=0.5 * max(1, module.out_features / module.in_features) ** 0.5)
+        else:
+            super()._init_weights(module)
 
 
 def _listed(shapes: list[tuple[int, ...]]) -> str:

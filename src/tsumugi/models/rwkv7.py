@@ -6,24 +6,21 @@ the module names of Transformers' ``rwkv``. Importing this module registers the 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import ModelOutput
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.kernels.wkv7 import wkv7
-from tsumugi.models.token_ids import check_ids
+from tsumugi.models.rwkv_base import RwkvForCausalLM, State, at_least_float32, zero_padding
 from tsumugi.models.token_shift import shift
 
-State = list[
-    torch.Tensor
-]  # as in the rwkv package, three for each layer: last input of att, WKV's matrices, that of ffn
+# Last input of time mixing, WKV's matrices, last input of channel mixing. A model's state is the list of all layers'
+# tensors, as in the rwkv package.
 LayerState = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 STRONGEST_DECAY = -math.exp(-0.5)  # log of the decay where its sigmoid is 1
@@ -85,22 +82,9 @@ class Rwkv7Config(PretrainedConfig):
         super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
 
 
-@dataclass
-class Rwkv7Output(ModelOutput):
-    """``logits`` (B, T, V) and, if a cache was asked for, the ``state`` after the last token."""
-
-    logits: torch.Tensor | None = None
-    state: State | None = None
-
-
 def _mix(hidden: torch.Tensor, shifted: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     """Between a token's input and the earlier one's: the token shift."""
     return torch.lerp(hidden, shifted, share.to(hidden.dtype))
-
-
-def _widened(tensor: torch.Tensor) -> torch.Tensor:
-    """In fp32 at least: the state adds up what every token leaves."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class TimeMix(nn.Module):
@@ -142,12 +126,12 @@ class TimeMix(nn.Module):
         shifted = shift(hidden, last)
         receptance = self.receptance(_mix(hidden, shifted, self.x_r))
         log_decay = self.w0 + torch.tanh(_mix(hidden, shifted, self.x_w) @ self.w1) @ self.w2
-        log_decay = STRONGEST_DECAY * torch.sigmoid(_widened(log_decay))
+        log_decay = STRONGEST_DECAY * torch.sigmoid(at_least_float32(log_decay))
         key = self.key(_mix(hidden, shifted, self.x_k))
         value, value_first = self._value(_mix(hidden, shifted, self.x_v), value_first)
         rate = torch.sigmoid(self.a0 + (_mix(hidden, shifted, self.x_a) @ self.a1) @ self.a2)
         gate = torch.sigmoid(_mix(hidden, shifted, self.x_g) @ self.g1) @ self.g2
-        removal = functional.normalize(self._by_head(_widened(key * self.k_k)), dim=-1)
+        removal = functional.normalize(self._by_head(at_least_float32(key * self.k_k)), dim=-1)
         key = key * (1 + (rate - 1) * self.k_a)
         receptance, key, value, rate = (self._by_head(tensor) for tensor in (receptance, key, value, rate))
         kept, seen = self._by_head(log_decay), value
@@ -210,16 +194,12 @@ class Block(GradientCheckpointingLayer):
             hidden = self.pre_ln(hidden)
         last_att, memory, last_ffn = (None, None, None) if state is None else state
         # Padding must look like "nothing came before" to the step that shifts it in: zeros.
-        into_att = _masked(self.ln1(hidden), mask)
+        into_att = zero_padding(self.ln1(hidden), mask)
         mixed, value_first, memory = self.attention(into_att, value_first, last_att, memory, mask)
         hidden = hidden + mixed
-        into_ffn = _masked(self.ln2(hidden), mask)
+        into_ffn = zero_padding(self.ln2(hidden), mask)
         hidden = hidden + self.feed_forward(into_ffn, last_ffn)
-        return hidden, value_first, (_widened(into_att[:, -1]), memory, _widened(into_ffn[:, -1]))
-
-
-def _masked(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    return hidden if mask is None else hidden * mask.to(hidden.dtype)
+        return hidden, value_first, (at_least_float32(into_att[:, -1]), memory, at_least_float32(into_ffn[:, -1]))
 
 
 class Rwkv7Model(nn.Module):
@@ -232,81 +212,25 @@ class Rwkv7Model(nn.Module):
         self.ln_out = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon)
 
 
-class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
-    """RWKV-7 with its language modelling head."""
+class Rwkv7ForCausalLM(RwkvForCausalLM):
+    """RWKV-7 with its language modeling head."""
 
     config_class = Rwkv7Config
-    base_model_prefix = "rwkv"
-    _is_stateful = True
-    supports_gradient_checkpointing = True
-    _no_split_modules = ("Block",)
-    _tied_weights_keys: Mapping[str, str] = {"head.weight": "rwkv.embeddings.weight"}
+    backbone_class = Rwkv7Model
 
-    def __init__(self, config: Rwkv7Config) -> None:
-        super().__init__(config)
-        self.rwkv = Rwkv7Model(config)
-        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The embedding table."""
-        return self.rwkv.embeddings
-
-    def set_input_embeddings(self, new_embeddings: nn.Embedding) -> None:
-        """Replace the embedding table."""
-        self.rwkv.embeddings = new_embeddings
-
-    def get_output_embeddings(self) -> nn.Linear:
-        """The head."""
-        return self.head
-
-    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replace the head."""
-        self.head = new_embeddings
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        state: State | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int = 0,
-        **_: Any,
-    ) -> Rwkv7Output:
-        """Next-token logits.
-
-        Args:
-            input_ids: (B, T).
-            attention_mask: (B, T), 0 for padding. Padding on the left is skipped exactly; on the right it does no harm,
-                since nothing looks ahead.
-            state: as returned by an earlier call; read, not changed. Gradients flow through it.
-            use_cache: return the state. Off while training.
-            logits_to_keep: of so many last positions only, as ``generate()`` asks of a prompt; 0: of all.
-
-        Raises:
-            ValueError: a state, in training with gradient checkpointing, as for RWKV-4.
-            TsumugiError: the state is that of a model with other sizes or of another batch size; on a CPU also an id
-                that the model does not have.
-        """
-        check_ids(input_ids, self.config.vocab_size)
-        mask = None
-        if attention_mask is not None and not bool(attention_mask.all()):
-            mask = attention_mask[:, -input_ids.size(1) :].unsqueeze(-1).float()
-        use_cache = (not self.training) if use_cache is None else use_cache
-        checkpointing = self.training and any(block.gradient_checkpointing for block in self.rwkv.blocks)
-        if checkpointing and (use_cache or state is not None):
-            raise ValueError("gradient checkpointing is for whole sequences; call without state, with use_cache=False")
-        if state is not None:
-            self._check_state(state, input_ids.size(0))
-        hidden, value_first, new_state = self.rwkv.embeddings(input_ids), None, []
+    def run_blocks(
+        self, hidden: torch.Tensor, state: State | None, mask: torch.Tensor | None, use_cache: bool
+    ) -> tuple[torch.Tensor, State | None]:
+        """(B, T, C) -> (B, T, C), and three tensors of state for each layer."""
+        value_first, new_state = None, []
         for layer, block in enumerate(self.rwkv.blocks):
             before = None if state is None else tuple(state[3 * layer : 3 * layer + 3])
             hidden, value_first, after = block(hidden, value_first, before, mask)
             new_state.extend(after)
-        logits = self.head(self.rwkv.ln_out(hidden[:, -logits_to_keep:]))
-        return Rwkv7Output(logits=logits, state=new_state if use_cache else None)
+        return hidden, new_state if use_cache else None
 
-    def _check_state(self, state: State, batch: int) -> None:
+    def check_state(self, state: State, batch: int) -> None:
+        """Check the shapes of a state."""
         config = self.config
         size, heads = config.head_size, config.hidden_size // config.head_size
         wanted = [(batch, config.hidden_size), (batch, heads, size, size), (batch, config.hidden_size)]
@@ -318,44 +242,15 @@ class Rwkv7ForCausalLM(PreTrainedModel, GenerationMixin):
                 "give a state that this model returned for as many texts"
             )
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        state: State | None = None,
-        use_cache: bool | None = None,
-        logits_to_keep: int = 0,
-        **_: Any,
-    ) -> dict[str, Any]:
-        """With a state, only the newest token is fed: memory does not grow with the length."""
-        if state is not None:
-            return {"input_ids": input_ids[:, -1:], "state": state, "use_cache": True}
-        asked = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
-        return {"input_ids": input_ids, "attention_mask": attention_mask, **asked}
-
-    def _update_model_kwargs_for_generation(
-        self, outputs: Rwkv7Output, model_kwargs: dict[str, Any], **kwargs: Any
-    ) -> dict[str, Any]:
-        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
-        model_kwargs["state"] = outputs.state
-        return model_kwargs
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialisation as published (``generate_init_weight`` of the official code)."""
+        """Initialization as published (``generate_init_weight`` of the official code)."""
         if isinstance(module, TimeMix):
             _init_time_mix(module, self.config.num_hidden_layers)
         elif isinstance(module, ChannelMix):
             _init_channel_mix(module, self.config.num_hidden_layers)
-        elif isinstance(module, nn.LayerNorm):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Embedding):
-            # A tied table is also the head, whose logits need rows of ordinary length.
-            scale = 0.02 if self.config.tie_word_embeddings else 1e-4
-            nn.init.uniform_(module.weight, -scale, scale)
-        elif isinstance(module, nn.Linear) and module is self.head:
-            nn.init.orthogonal_(module.weight, gain=0.5 * max(1, module.out_features / module.in_features) ** 0.5)
+        else:
+            super()._init_weights(module)
 
 
 def _summary(shapes: list[tuple[int, ...]]) -> str:
