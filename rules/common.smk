@@ -4,7 +4,7 @@ from snakemake.io import contains_wildcard
 from snakemake.logging import logger
 from tsumugi.corpus.sources.addresses import is_url
 from tsumugi.corpus.sources.file_patterns import matching_files
-from tsumugi.layout import shard_name
+from tsumugi.layout import SPLITS, shard_name
 from tsumugi.provenance import read_manifest
 
 

@@ -207,7 +207,7 @@ rule split_corpus:
         manifest="results/corpora/{corpus}/split/manifest.json",
         splits=expand(
             "results/corpora/{{corpus}}/split/{split}.parquet",
-            split=["train", "dev", "test"],
+            split=SPLITS,
         ),
     log:
         "logs/split_corpus/{corpus}.log",

@@ -164,7 +164,7 @@ rule encode_pairs:
         manifest="results/pairs/{task}/{prompt}/{tokenizer}/manifest.json",
         files=expand(
             "results/pairs/{{task}}/{{prompt}}/{{tokenizer}}/{split}.{ending}",
-            split=["train", "dev", "test"],
+            split=SPLITS,
             ending=["bin", "idx", "parquet"],
         ),
     log:

@@ -9,6 +9,9 @@ from typing import Any
 
 Spec = Mapping[str, Any]
 
+SPLITS = ("train", "dev", "test")  # of every corpus; its index in here stands for a split in arrays
+ENCODED_SPLITS = ("train", "dev")  # a test document never becomes a token file to train on
+
 
 def shard_name(shard: int) -> str:
     """The five digits that stand for a shard of a corpus in file names."""

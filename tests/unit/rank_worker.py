@@ -15,12 +15,12 @@ from transformers import AutoTokenizer
 
 from tsumugi.models import build_model
 from tsumugi.models.adapters import add_adapter
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training.distributed.launch import leave_after
 from tsumugi.training.distributed.world import joined
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.objectives.base import IGNORED
 from tsumugi.training.optimization.optimizer import trained
 from tsumugi.training.planning.planner import Communication, Member, Plan, StepCost
 
@@ -87,8 +87,8 @@ def whole_batch_gradient(model, objective, sampler, recipe):
     """
     batch = objective.collate([objective.example(draw) for draw in sampler.batch(0, recipe["global_batch"])])
     logits = model(**batch.model_inputs).logits
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORED)
-    largest = logits[batch.labels != IGNORED].amax(dim=-1)
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE_INDEX)
+    largest = logits[batch.labels != IGNORE_INDEX].amax(dim=-1)
     loss = loss + recipe["logit_penalty"] / 2 * largest.square().mean()
     gradients = torch.autograd.grad(loss, [parameter for _, parameter in trained(model)])
     return torch.cat([gradient.flatten() for gradient in gradients])
@@ -111,7 +111,7 @@ def mute(objective, silent):
 
     def example(draw):
         found = original(draw)
-        return replace(found, labels=[IGNORED] * len(found.labels)) if silent(draw.index) else found
+        return replace(found, labels=[IGNORE_INDEX] * len(found.labels)) if silent(draw.index) else found
 
     objective.example = example
 

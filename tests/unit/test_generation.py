@@ -10,11 +10,12 @@ from transformers import LogitsProcessorList
 from tiny_models import ALPHABET, KINDS, make_model, make_tokenizer
 from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.batches import by_length, mask, pad
+from tsumugi.generation.batches import by_length
 from tsumugi.generation.evaluation_pairs import Pair, read_field, read_test_pairs
 from tsumugi.generation.generate_text import generate_texts
 from tsumugi.generation.records import read_records, write_records
 from tsumugi.generation.token_sampling import DrawFromUniform, processors, uniforms_for
+from tsumugi.models.padding import attention_mask, pad
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import encode_text, model_input
 
@@ -112,7 +113,7 @@ def test_the_repetition_penalty_leaves_the_prompt_alone():
 def test_padding():
     assert pad([[1, 2], [3]], 9).tolist() == [[1, 2], [3, 9]]
     assert pad([[1, 2], [], [3]], 9, left=True).tolist() == [[1, 2], [9, 9], [9, 3]]
-    assert mask([[1, 2], [3]], left=True).tolist() == [[1, 1], [0, 1]]
+    assert attention_mask([[1, 2], [3]], left=True).tolist() == [[1, 1], [0, 1]]
     assert list(by_length([3, 9, 3, 1], 2)) == [[1, 0], [2, 3]]
 
 

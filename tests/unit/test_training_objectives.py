@@ -10,11 +10,12 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, GPT2Config, PreTrainedTokenizerFast, RwkvConfig, T5Config
 
 from tsumugi.errors import TsumugiError
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.training.data.sampler import Draw
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.objectives.base import IGNORED, Example
+from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.span_corruption import count_spans, noise_spans
 
 LENGTH = 40
@@ -145,7 +146,7 @@ def test_finetuning_has_its_loss_on_the_output_alone(token_folder, training_spec
     objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, T5 if encoder_decoder else RWKV, 1)
     prompt, output = objective.train[0].tolist(), objective.train[1].tolist()
     example = objective.example(Draw(0, 0, 0))
-    assert [label for label in example.labels if label != IGNORED] == output
+    assert [label for label in example.labels if label != IGNORE_INDEX] == output
     if encoder_decoder:
         assert example.inputs == [*prompt, 2]
     else:
@@ -176,8 +177,8 @@ def test_the_decoder_begins_with_the_models_own_start(token_folder, training_spe
     decoder = batch.model_inputs["decoder_input_ids"]
     assert (decoder[:, 0] == 5).all()
     shifted = batch.labels[:, :-1]
-    assert (decoder[:, 1:][shifted != IGNORED] == shifted[shifted != IGNORED]).all()
-    assert (decoder[:, 1:][shifted == IGNORED] == 0).all()
+    assert (decoder[:, 1:][shifted != IGNORE_INDEX] == shifted[shifted != IGNORE_INDEX]).all()
+    assert (decoder[:, 1:][shifted == IGNORE_INDEX] == 0).all()
 
 
 def test_masking_hides_a_share_of_the_ordinary_tokens_and_asks_for_them(masked, word_tokenizer):
@@ -187,7 +188,7 @@ def test_masking_hides_a_share_of_the_ordinary_tokens_and_asks_for_them(masked, 
         for index in range(masked.sizes[0]):
             window = masked.train[0][index][:LENGTH]
             example = masked.example(Draw(0, index, turn))
-            chosen = example.labels != IGNORED
+            chosen = example.labels != IGNORE_INDEX
             ordinary = np.array([token not in special for token in window])
             assert chosen.sum() == round(0.15 * ordinary.sum()) and not (chosen & ~ordinary).any()
             assert np.array_equal(example.labels[chosen], window[chosen])
@@ -224,7 +225,7 @@ def test_masked_windows_stand_between_cls_and_sep(token_folder, masked_spec, wor
     example = objective.example(Draw(0, 3, 0))
     assert len(example.inputs) == LENGTH
     assert (example.inputs[0], example.inputs[-1]) == (framed.cls_token_id, framed.sep_token_id) == (4, 5)
-    assert example.labels[0] == example.labels[-1] == IGNORED
+    assert example.labels[0] == example.labels[-1] == IGNORE_INDEX
     short = masked_spec | {"recipe": masked_spec["recipe"] | {"context": 2}}
     with pytest.raises(TsumugiError, match=r"recipe\.context is 2, which \[CLS\] and \[SEP\] fill"):
         build_objective(short, corpora(token_folder), framed, BERT, 1)
@@ -235,7 +236,7 @@ def test_masked_batches_say_where_they_are_padded(masked):
     shorter = Example(examples[0].inputs[:30], examples[0].labels[:30])
     batch = masked.collate([shorter, examples[1]])
     assert batch.model_inputs["attention_mask"].sum(1).tolist() == [30, LENGTH]
-    assert (batch.labels[0, 30:] == IGNORED).all() and (batch.model_inputs["input_ids"][0, 30:] == 0).all()
+    assert (batch.labels[0, 30:] == IGNORE_INDEX).all() and (batch.model_inputs["input_ids"][0, 30:] == 0).all()
 
 
 def test_masking_needs_a_mask_token(token_folder, masked_spec, word_tokenizer):

@@ -5,7 +5,7 @@ import torch
 
 from tiny_models import make_model
 from tsumugi.errors import TsumugiError
-from tsumugi.training.objectives.base import IGNORED
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.optimization.losses import token_losses
 from tsumugi.training.optimization.optimizer import build_optimizer
 
@@ -55,7 +55,7 @@ def test_the_penalty_is_in_the_gradient_alone_and_where_something_is_predicted()
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 5, 7, generator=random, dtype=torch.float64, requires_grad=True)
     labels = torch.randint(7, (2, 5), generator=random)
-    labels[0, :2] = IGNORED
+    labels[0, :2] = IGNORE_INDEX
     plain = token_losses(logits, labels)
     (wanted,) = torch.autograd.grad(plain, logits)
     held = token_losses(logits, labels, logit_penalty=0.01)
@@ -63,7 +63,7 @@ def test_the_penalty_is_in_the_gradient_alone_and_where_something_is_predicted()
     assert held.item() == plain.item()
     # as RWKV-LM defines it: the largest logit itself, times a factor, is added to the gradient where it stands
     largest, place = logits.detach().max(dim=-1, keepdim=True)
-    added = torch.zeros_like(logits).scatter(-1, place, 0.01 * largest) * (labels != IGNORED).unsqueeze(-1)
+    added = torch.zeros_like(logits).scatter(-1, place, 0.01 * largest) * (labels != IGNORE_INDEX).unsqueeze(-1)
     assert torch.allclose(found, wanted + added, rtol=0, atol=1e-15)
     with torch.no_grad():
         assert token_losses(logits, labels, logit_penalty=0.01) == plain

@@ -22,8 +22,9 @@ import pyarrow.compute as pc
 from tsumugi.corpus.deduplication.jaccard import ShingleSets, first_similar
 from tsumugi.corpus.deduplication.minhash import Scheme, Texts
 from tsumugi.corpus.sign_shard import scheme_of
-from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.corpus.storage.parquet import open_writer
+from tsumugi.layout import SPLITS
 from tsumugi.provenance import Manifest, write_manifest
 
 TEST_BYTES = 48 * 2**20  # their n-grams take three times as much

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tsumugi.corpus.deduplication.minhash import mix_all
-from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.corpus.storage.parquet import read_rows, write_table
+from tsumugi.layout import SPLITS
 from tsumugi.provenance import Manifest, write_manifest
+from tsumugi.splitmix64 import GOLDEN_GAMMA, finalize_many
 
 WINDOW = 30
 DOCUMENTS = 10_000
-BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2**64
+BASE = GOLDEN_GAMMA  # odd, so that it has an inverse modulo 2**64
 INVERSE = pow(BASE, -1, 2**64)
 SIEVE_BITS = 24
 
@@ -32,8 +33,8 @@ def window_hashes(text: str, window: int = WINDOW) -> np.ndarray:
         return np.empty(0, np.uint64)
     powers, inverses = (array[: len(characters)] for array in _powers(len(characters)))
     sums = np.zeros(len(characters) + 1, np.uint64)
-    np.cumsum(mix_all(characters) * powers, out=sums[1:])
-    return mix_all((sums[window:] - sums[:-window]) * inverses[: len(characters) - window + 1])
+    np.cumsum(finalize_many(characters) * powers, out=sums[1:])
+    return finalize_many((sums[window:] - sums[:-window]) * inverses[: len(characters) - window + 1])
 
 
 _POWERS: list[np.ndarray] = [np.ones(1, np.uint64), np.ones(1, np.uint64)]

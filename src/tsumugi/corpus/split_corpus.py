@@ -20,9 +20,9 @@ from tsumugi.corpus.deduplication.families import family_indices
 from tsumugi.corpus.livedoor_split import thesis_sides
 from tsumugi.corpus.storage.parquet import open_writer, read_rows
 from tsumugi.errors import TsumugiError
+from tsumugi.layout import SPLITS
 from tsumugi.provenance import Manifest, write_manifest
 
-SPLITS = ("train", "dev", "test")
 SPLIT_SCHEMA = pa.schema([("id", pa.string()), ("family", pa.string()), ("shard", pa.string())])
 
 

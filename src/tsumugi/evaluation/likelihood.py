@@ -8,13 +8,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.batches import by_length, mask, pad, padding_id
+from tsumugi.generation.batches import by_length, padding_id
 from tsumugi.generation.progress import Progress
 from tsumugi.models.packed_linear import packed
+from tsumugi.models.padding import IGNORE_INDEX, attention_mask, pad
 from tsumugi.positions import length_error
 from tsumugi.tokenization.prompts import model_input
-
-IGNORED = -100
 
 
 def bits_of_outputs(
@@ -59,11 +58,11 @@ def _decoder_only_bits(
     model: PreTrainedModel, inputs: list[list[int]], outputs: list[list[int]], fill: int
 ) -> np.ndarray:
     sequences = [[*read, *written] for read, written in zip(inputs, outputs, strict=True)]
-    labels = pad([[IGNORED] * len(read) + written for read, written in zip(inputs, outputs, strict=True)], IGNORED).to(
-        model.device
-    )
+    labels = pad(
+        [[IGNORE_INDEX] * len(read) + written for read, written in zip(inputs, outputs, strict=True)], IGNORE_INDEX
+    ).to(model.device)
     logits = model(
-        input_ids=pad(sequences, fill).to(model.device), attention_mask=mask(sequences).to(model.device)
+        input_ids=pad(sequences, fill).to(model.device), attention_mask=attention_mask(sequences).to(model.device)
     ).logits
     return _bits(logits[:, :-1], labels[:, 1:])  # the scores at a place are about the token after it
 
@@ -72,16 +71,18 @@ def _decoder_only_bits(
 def _encoder_decoder_bits(
     model: PreTrainedModel, inputs: list[list[int]], outputs: list[list[int]], fill: int
 ) -> np.ndarray:
-    labels = pad(outputs, IGNORED).to(model.device)
+    labels = pad(outputs, IGNORE_INDEX).to(model.device)
     logits = model(  # given labels, the model shifts them to the right for its decoder itself
-        input_ids=pad(inputs, fill).to(model.device), attention_mask=mask(inputs).to(model.device), labels=labels
+        input_ids=pad(inputs, fill).to(model.device),
+        attention_mask=attention_mask(inputs).to(model.device),
+        labels=labels,
     ).logits
     return _bits(logits, labels)
 
 
 def _bits(logits: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
     """Sum over each row of ``labels`` (batch, places) of minus log2 of the probabilities in ``logits``, in float64."""
-    places = labels != IGNORED
+    places = labels != IGNORE_INDEX
     # Picking the scored places first keeps the float32 copy of the logits small: prompts and padding are left out.
     losses = torch.nn.functional.cross_entropy(logits[places].float(), labels[places], reduction="none")
     table = torch.zeros(labels.shape, dtype=torch.float64, device=labels.device)

@@ -17,13 +17,14 @@ from transformers import (
 
 from tsumugi.config.experiment import Decoding
 from tsumugi.errors import TsumugiError
-from tsumugi.generation.batches import by_length, mask, pad, padding_id
+from tsumugi.generation.batches import by_length, padding_id
 from tsumugi.generation.evaluation_pairs import Pair
 from tsumugi.generation.penalties import uncounted_tokens
 from tsumugi.generation.progress import Progress
 from tsumugi.generation.stopping import AtStopText, Stop
 from tsumugi.generation.token_sampling import processors
 from tsumugi.models.packed_linear import packed
+from tsumugi.models.padding import attention_mask, pad
 from tsumugi.positions import length_error, length_warning
 from tsumugi.tokenization.prompts import model_input
 
@@ -85,7 +86,7 @@ class Writer:
         device = self.model.device
         return {
             "input_ids": pad(inputs, padding_id(self.tokenizer), left).to(device),
-            "attention_mask": mask(inputs, left).to(device),
+            "attention_mask": attention_mask(inputs, left).to(device),
             "generation_config": self.model.generation_config,
             "logits_processor": self._processors(ids, self.start(inputs)),
         }

@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.atomic import atomic_path
-from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.corpus.storage.parquet import FORMAT
 from tsumugi.errors import TsumugiError
+from tsumugi.layout import SPLITS
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
 from tsumugi.tokenization.prompts import PromptEncoder, encode_text
 

@@ -6,11 +6,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from tsumugi.corpus.storage.corpus_reader import CleanCorpus
+from tsumugi.layout import ENCODED_SPLITS
 from tsumugi.tokenization.boundaries import start_id
 from tsumugi.tokenization.encoding import encode_documents
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
-
-ENCODED_SPLITS = ("train", "dev")  # a test document never becomes a token file
 
 
 def encode_shard(

@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tsumugi.corpus.storage.corpus_reader import SPLITS, CleanCorpus
+from tsumugi.corpus.storage.corpus_reader import CleanCorpus
+from tsumugi.layout import SPLITS
+from tsumugi.splitmix64 import GOLDEN_GAMMA, finalize_many
 
 MAX_CHARACTERS = 1000  # a longer line is cut: SentencePiece would skip a line of more than 4,192 bytes
 
@@ -66,10 +68,7 @@ def _document_hash(seed: int, corpus: str, id_: str) -> int:
 
 
 def _uniform(documents: np.ndarray, lines: np.ndarray) -> np.ndarray:
-    """SplitMix64 (Steele et al., 2014, "Fast splittable pseudorandom number generators"), to doubles in [0, 1)."""
+    """Number ``lines[i]`` of the SplitMix64 generator seeded with ``documents[i]``, as a double in [0, 1)."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
-        z = documents + (lines + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        drawn = finalize_many(documents + (lines + np.uint64(1)) * np.uint64(GOLDEN_GAMMA))
+    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53

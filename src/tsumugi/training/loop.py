@@ -18,16 +18,17 @@ import torch
 from tsumugi.cluster.lease import Lease
 from tsumugi.cluster.slurm_job import TimeLimit, margin
 from tsumugi.errors import TsumugiError
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.provenance.memory import MemoryMeter
-from tsumugi.training.data.loader import Loader
 from tsumugi.training.data.permutation import mix, permute
 from tsumugi.training.data.sampler import Sampler
 from tsumugi.training.distributed.interruption import StopRequest
 from tsumugi.training.distributed.world import OtherRankFailed, World
 from tsumugi.training.energy import EnergyMeter
 from tsumugi.training.engines import build_engine
+from tsumugi.training.loader import Loader
 from tsumugi.training.metrics_log import Display, MetricsLog
-from tsumugi.training.objectives.base import IGNORED, Batch, Objective
+from tsumugi.training.objectives.base import Batch, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
 from tsumugi.training.optimization.losses import token_losses
 from tsumugi.training.optimization.schedule import learning_rate
@@ -260,7 +261,7 @@ class Trainer:
         total, tokens = 0.0, 0
         for batch in self._dev_batches():
             total += self._token_losses(batch).item()
-            tokens += int((batch.labels != IGNORED).sum())
+            tokens += int((batch.labels != IGNORE_INDEX).sum())
         total, tokens = self.world.sum(total, tokens)
         return total / tokens if tokens else None
 

@@ -14,9 +14,10 @@ import numba
 import numpy as np
 import pyarrow as pa
 
+from tsumugi.splitmix64 import GOLDEN_GAMMA, finalize_many
+
 HASHES = 128  # of a text, at most
 CHANCE = 0.98  # that two texts just as similar as the threshold are compared
-_GOLDEN = 0x9E3779B97F4A7C15
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Scheme:
     def _factors(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each hash, x -> a x + b modulo 2**32 with odd a; the same for ever, whatever numpy's version."""
         number = self.bands * self.rows
-        drawn = mix_all(np.arange(1, 2 * number + 1, dtype=np.uint64) * np.uint64(_GOLDEN)) >> np.uint64(32)
+        drawn = finalize_many(np.arange(1, 2 * number + 1, dtype=np.uint64) * np.uint64(GOLDEN_GAMMA)) >> np.uint64(32)
         return (drawn[:number] | np.uint64(1)).astype(np.uint32), drawn[number:].astype(np.uint32)
 
     def band_keys(self, texts: pa.Array) -> np.ndarray:
@@ -76,19 +77,7 @@ class Texts(NamedTuple):
         return cls(edges[:-1], edges[1:], np.frombuffer(data, np.uint8) if there else np.zeros(1, np.uint8))
 
 
-def mix_all(values: np.ndarray) -> np.ndarray:
-    """SplitMix64's finalizer: spreads every bit over all others (Steele et al., 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
-@numba.njit(cache=True)
-def mix(value: np.uint64) -> np.uint64:
-    """The same of a single value."""
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+mix = numba.njit(cache=True)(finalize_many)  # of a single uint64, within compiled functions
 
 
 @numba.njit(cache=True)
@@ -143,7 +132,7 @@ def _sign(starts, ends, data, ngram, a, b, rows, keys):  # noqa: ANN001, ANN202 
             key = np.uint64(band)
             for which in range(band * rows, (band + 1) * rows):
                 smallest = _smallest(short[:number], a[which], b[which])
-                key = mix(key ^ np.uint64(smallest)) + np.uint64(_GOLDEN)
+                key = mix(key ^ np.uint64(smallest)) + np.uint64(GOLDEN_GAMMA)
             keys[text, band] = key
 
 

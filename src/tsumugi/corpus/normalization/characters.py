@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from tsumugi.splitmix64 import GOLDEN_GAMMA
+
 _EVERYTHING = range(sys.maxunicode + 1)
 _VISIBLE = r"\S+"
 _JAPANESE = r"[\u3040-\u309f\u30a0-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f々〆]+"
@@ -83,7 +85,7 @@ def _different(codes: np.ndarray, n: int, number: int, slots: np.ndarray) -> int
     mask = np.uint64(len(slots) - 1)
     found = 0
     for place in range(number):
-        value = np.uint64(0x9E3779B97F4A7C15)
+        value = np.uint64(GOLDEN_GAMMA)
         for offset in range(n):
             value = (value ^ np.uint64(codes[place + offset])) * np.uint64(0xD6E8FEB86659FD93)
             value ^= value >> np.uint64(32)

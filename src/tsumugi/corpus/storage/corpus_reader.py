@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 
 from tsumugi.corpus.storage.parquet import read_batches
 from tsumugi.errors import TsumugiError
-from tsumugi.layout import shard_name
+from tsumugi.layout import SPLITS, shard_name
 
-SPLITS = ("train", "dev", "test")
 _IDS_AT_ONCE = 1 << 20
 
 

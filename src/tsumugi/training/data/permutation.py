@@ -8,15 +8,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from tsumugi.splitmix64 import GOLDEN_GAMMA, MASK, finalize, finalize_many
+
 ROUNDS = 6
-MASK = (1 << 64) - 1
-FIRST_FACTOR, SECOND_FACTOR = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 FEW = 16  # below so many positions a plain loop is faster than numpy's calls
 
 
 def mix(*values: int) -> int:
-    """A 64-bit hash of integers (the finaliser of SplitMix64, chained): the same on every machine and in every run."""
-    state = 0x9E3779B97F4A7C15
+    """A 64-bit hash of integers, SplitMix64's finalizer chained: the same on every machine and in every run."""
+    state = GOLDEN_GAMMA
     for value in values:
         state = _absorb(state, value)
     return state
@@ -28,10 +28,7 @@ def mix_many(values: np.ndarray, *key: int) -> np.ndarray:
 
 
 def _absorb(state: int, value: int) -> int:
-    state = (state + value) & MASK
-    state = ((state ^ (state >> 30)) * FIRST_FACTOR) & MASK
-    state = ((state ^ (state >> 27)) * SECOND_FACTOR) & MASK
-    return state ^ (state >> 31)
+    return finalize((state + value) & MASK)
 
 
 @lru_cache(maxsize=256)
@@ -84,7 +81,4 @@ def permute_many(positions: np.ndarray, size: int, *key: int) -> np.ndarray:
 
 def _absorb_many(state: np.uint64, values: np.ndarray) -> np.ndarray:
     """:func:`_absorb` of many values; unsigned arithmetic wraps as the mask does there."""
-    states = values + state
-    states = (states ^ (states >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
-    states = (states ^ (states >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
-    return states ^ (states >> np.uint64(31))
+    return finalize_many(values + state)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tsumugi.errors import ConfigurationError, TsumugiError
+from tsumugi.layout import ENCODED_SPLITS
 from tsumugi.provenance import read_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 
@@ -66,7 +67,7 @@ def open_corpora(
         of_corpus[corpus].append(manifest)
     train, dev = [], []
     for corpus, paths in of_corpus.items():
-        files = {split: [path.parent / split / path.stem for path in sorted(paths)] for split in ("train", "dev")}
+        files = {split: [path.parent / split / path.stem for path in sorted(paths)] for split in ENCODED_SPLITS}
         trained_on = files["train"] + (files["dev"] if train_on_dev else [])
         train.append(Windows(trained_on, length, vocab_size))
         dev.append(Windows(files["dev"], length, vocab_size))

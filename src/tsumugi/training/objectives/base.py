@@ -10,15 +10,14 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from tsumugi.errors import ConfigurationError
+from tsumugi.models.padding import IGNORE_INDEX, pad
 from tsumugi.positions import length_error, length_warning
 from tsumugi.training.data.sampler import Draw
-
-IGNORED = -100  # label of a position that carries no loss, as in PyTorch and Transformers
 
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids in, and the id wanted at every output position (``IGNORED`` where none is).
+    """Token ids in, and the id wanted at every output position (``IGNORE_INDEX`` where none is).
 
     Decoder-only: ``labels[i]`` is what should follow ``inputs[i]``. Encoder-only: what belongs in its place.
     Encoder-decoder: ``inputs`` go to the encoder, ``labels`` are what the decoder writes.
@@ -109,14 +108,14 @@ class Objective(ABC):
 
         A decoder-only model gets no mask: nothing looks ahead, so padding on the right changes no real position.
         """
-        pad = self.tokenizer.pad_token_id
-        inputs = _pad([example.inputs for example in examples], pad)
-        labels = _pad([example.labels for example in examples], IGNORED)
+        padding = self.tokenizer.pad_token_id
+        inputs = pad([example.inputs for example in examples], padding)
+        labels = pad([example.labels for example in examples], IGNORE_INDEX)
         if not self.is_encoder_decoder:
             return Batch({"input_ids": inputs}, labels)
         lengths = torch.tensor([len(example.inputs) for example in examples])
         started = torch.full((len(examples), 1), self.decoder_start)
-        written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad)
+        written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORE_INDEX, padding)
         return Batch(
             {
                 "input_ids": inputs,
@@ -125,8 +124,3 @@ class Objective(ABC):
             },
             labels,
         )
-
-
-def _pad(rows: Sequence[Sequence[int]], value: int) -> torch.Tensor:
-    tensors = [torch.as_tensor(row, dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from tsumugi.errors import ConfigurationError
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.data.sampler import Draw
-from tsumugi.training.objectives.base import IGNORED, Batch, Example
+from tsumugi.training.objectives.base import Batch, Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 
 REPLACED, RANDOM = 0.8, 0.1  # shares of the chosen tokens that become [MASK], and a random token; the rest stays
@@ -57,7 +58,7 @@ class MaskedLM(WindowedObjective):
         chosen = random.choice(candidates, number, replace=False)
         fate = random.random(number)
         instead = random.choice(self.ordinary, number)
-        labels = np.full(len(tokens), IGNORED)
+        labels = np.full(len(tokens), IGNORE_INDEX)
         labels[chosen] = tokens[chosen]
         inputs = tokens.copy()
         inputs[chosen[fate < REPLACED]] = self.tokenizer.mask_token_id

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from tsumugi.errors import ConfigurationError
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.positions import pair_lengths
 from tsumugi.provenance import read_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.prompts import model_input
 from tsumugi.training.data.sampler import Draw
-from tsumugi.training.objectives.base import IGNORED, Example, Objective
+from tsumugi.training.objectives.base import Example, Objective
 
 
 class SupervisedFinetuning(Objective):
@@ -55,4 +56,4 @@ class SupervisedFinetuning(Objective):
         output = pairs[2 * index + 1].tolist()
         if self.is_encoder_decoder:
             return Example(inputs=prompt, labels=output)
-        return Example(inputs=[*prompt, *output[:-1]], labels=[*[IGNORED] * (len(prompt) - 1), *output])
+        return Example(inputs=[*prompt, *output[:-1]], labels=[*[IGNORE_INDEX] * (len(prompt) - 1), *output])

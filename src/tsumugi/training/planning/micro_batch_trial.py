@@ -21,12 +21,13 @@ from typing import Any, TextIO
 import torch
 
 from tsumugi.errors import TsumugiError, first_line
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.data.sampler import Sampler
 from tsumugi.training.distributed.world import OtherRankFailed, World, joined, place
 from tsumugi.training.engines import Engine, build_engine
 from tsumugi.training.model_source import Start, set_up_for_training
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.objectives.base import IGNORED, Batch, Example, Objective
+from tsumugi.training.objectives.base import Batch, Example, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
 from tsumugi.training.optimization.losses import token_losses
 from tsumugi.training.optimization.precision import own_precision, pick_device
@@ -189,7 +190,7 @@ def _measure(engine: Engine, examples: Examples, size: int, recipe: Mapping[str,
 
 def _step(engine: Engine, batches: Sequence[Batch], recipe: Mapping[str, Any]) -> tuple[float, float]:
     """A whole step with a learning rate of zero; seconds of each micro-step, and of the update."""
-    predicted = max(1, sum(int((batch.labels != IGNORED).sum()) for batch in batches))
+    predicted = max(1, sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches))
     begun = _now(engine)
     engine.begin_step()
     for number, batch in enumerate(batches):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.data.sampler import Sampler
-from tsumugi.training.objectives.base import IGNORED, Batch, Example, Objective
+from tsumugi.training.objectives.base import Batch, Example, Objective
 
 DUMMY_TOKENS = 2
 SWITCH_SECONDS = 5e-4  # until the thread that trains gets Python back from the one that reads; by default 5e-3
@@ -69,7 +70,7 @@ class Loader:
         return Work(
             batches,
             places,
-            predicted=sum(int((batch.labels != IGNORED).sum()) for batch in batches),
+            predicted=sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches),
             tokens=sum(self.objective.tokens_read(example) for example in examples),
         )
 
@@ -77,4 +78,4 @@ class Loader:
         """A micro-batch of weight zero and little cost, for a rank that takes part without an example of its own."""
         example = self.objective.example(self.sampler.draw(number))
         batch = self.objective.collate([Example(example.inputs[:DUMMY_TOKENS], example.labels[:DUMMY_TOKENS])])
-        return replace(batch, labels=torch.full_like(batch.labels, IGNORED))
+        return replace(batch, labels=torch.full_like(batch.labels, IGNORE_INDEX))

@@ -1,0 +1,19 @@
+"""Sequences of unequal length in one tensor, for models of all kinds."""
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+IGNORE_INDEX = -100  # label of a position that carries no loss, as in PyTorch and Transformers
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
+    """int64 tensor of shape (len(sequences), longest), filled up with ``value`` on the right or on the left."""
+    rows = [torch.as_tensor(sequence, dtype=torch.int64) for sequence in sequences]
+    return pad_sequence(rows, batch_first=True, padding_value=value, padding_side="left" if left else "right")
+
+
+def attention_mask(sequences: Sequence[Sequence[int]], left: bool = False) -> torch.Tensor:
+    """The attention mask of :func:`pad`: 1 on tokens, 0 on padding."""
+    return pad([[1] * len(sequence) for sequence in sequences], 0, left)
