@@ -22,4 +22,5 @@ def finalize_many(states: np.ndarray) -> np.ndarray:
     """:func:`finalize` of uint64 numbers of any shape. Numba can compile it for a single number."""
     states = (states ^ (states >> np.uint64(30))) * np.uint64(FIRST_FACTOR)
     states = (states ^ (states >> np.uint64(27))) * np.uint64(SECOND_FACTOR)
-    return states ^ (states >> np.uint64(31))
+    mixed: np.ndarray = states ^ (states >> np.uint64(31))
+    return mixed

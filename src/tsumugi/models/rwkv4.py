@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.kernels.wkv4 import NO_EXPONENT, wkv
-from tsumugi.models.rwkv_base import RwkvForCausalLM, State, at_least_float32, zero_padding
+from tsumugi.models.rwkv_base import RwkvBackbone, RwkvForCausalLM, State, at_least_float32, zero_padding
 from tsumugi.models.token_shift import shift
 
 # Five tensors (B, C) for a layer: last input of channel mixing and of time mixing, and WKV's three sums. A model's
@@ -105,7 +105,7 @@ class Block(GradientCheckpointingLayer):
         return hidden + self.feed_forward(fed, state), (*last, *sums)
 
 
-class Rwkv4Model(nn.Module):
+class Rwkv4Model(RwkvBackbone):
     """Embeddings, blocks and the last LayerNorm."""
 
     def __init__(self, config: RwkvConfig) -> None:

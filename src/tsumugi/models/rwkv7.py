@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tsumugi.errors import TsumugiError
 from tsumugi.models.kernels.wkv7 import wkv7
-from tsumugi.models.rwkv_base import RwkvForCausalLM, State, at_least_float32, zero_padding
+from tsumugi.models.rwkv_base import RwkvBackbone, RwkvForCausalLM, State, at_least_float32, zero_padding
 from tsumugi.models.token_shift import shift
 
 # Last input of time mixing, WKV's matrices, last input of channel mixing. A model's state is the list of all layers'
@@ -202,7 +202,7 @@ class Block(GradientCheckpointingLayer):
         return hidden, value_first, (at_least_float32(into_att[:, -1]), memory, at_least_float32(into_ffn[:, -1]))
 
 
-class Rwkv7Model(nn.Module):
+class Rwkv7Model(RwkvBackbone):
     """Embeddings, blocks and the last LayerNorm."""
 
     def __init__(self, config: Rwkv7Config) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from tsumugi.models.token_ids import check_ids
 
@@ -33,31 +33,39 @@ def zero_padding(hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tenso
     return hidden if mask is None else hidden * mask.to(hidden.dtype)
 
 
+class RwkvBackbone(nn.Module):
+    """An RWKV without its head: the embedding table, blocks and the last LayerNorm."""
+
+    embeddings: nn.Embedding
+    blocks: nn.ModuleList
+    ln_out: nn.LayerNorm
+
+
 class RwkvForCausalLM(PreTrainedModel, GenerationMixin):
     """An RWKV with its language modeling head. A subclass adds the layers of a version.
 
     Attributes:
-        backbone_class: makes, from the config, a module with ``embeddings``, ``blocks`` and ``ln_out``.
+        backbone_class: the layers, made from the config.
     """
 
-    backbone_class: ClassVar[type[nn.Module]]
+    backbone_class: ClassVar[type[RwkvBackbone]]
     base_model_prefix = "rwkv"
     _is_stateful = True
     supports_gradient_checkpointing = True
-    _no_split_modules = ("Block",)
-    _tied_weights_keys: Mapping[str, str] = {"head.weight": "rwkv.embeddings.weight"}
+    _no_split_modules = ("Block",)  # type: ignore[assignment]
+    _tied_weights_keys: Mapping[str, str] = {"head.weight": "rwkv.embeddings.weight"}  # type: ignore[assignment]
 
     def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
         self.rwkv = self.backbone_class(config)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Embedding:
         """The embedding table."""
         return self.rwkv.embeddings
 
-    def set_input_embeddings(self, new_embeddings: nn.Embedding) -> None:
+    def set_input_embeddings(self, new_embeddings: nn.Embedding) -> None:  # type: ignore[override]
         """Replace the embedding table."""
         self.rwkv.embeddings = new_embeddings
 
@@ -121,7 +129,7 @@ class RwkvForCausalLM(PreTrainedModel, GenerationMixin):
             TsumugiError: it does not.
         """
 
-    def prepare_inputs_for_generation(
+    def prepare_inputs_for_generation(  # type: ignore[override]
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
@@ -136,7 +144,7 @@ class RwkvForCausalLM(PreTrainedModel, GenerationMixin):
         options = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
         return {"input_ids": input_ids, "attention_mask": attention_mask, **options}
 
-    def _update_model_kwargs_for_generation(
+    def _update_model_kwargs_for_generation(  # type: ignore[override]
         self, outputs: RwkvOutput, model_kwargs: dict[str, Any], **kwargs: Any
     ) -> dict[str, Any]:
         model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, **kwargs)
