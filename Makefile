@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed-$(LOCK)
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help install demo test bench lint dag schema lock cluster-inventory cluster-check
+.PHONY: help install demo test bench lint docs dag schema lock cluster-inventory cluster-check
 
 help:  ## show this list
 	@sed -nE 's/^([a-z-]+):.*##/  make \1 \t/p' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,10 @@ lint: $(INSTALLED)  ## check style, spelling, types and Snakemake's own lint; `m
 	$(BIN)/snakemake --lint
 	$(BIN)/codespell *.md Makefile Snakefile config.yaml bench cluster docs envs experiments profiles rules scripts src tests
 	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "The documentation: $(CURDIR)/site/index.html"
 
 dag: $(INSTALLED)  ## draw the rule graph and the job graph into pictures/, as SVG and Mermaid
 	mkdir -p pictures

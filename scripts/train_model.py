@@ -10,7 +10,8 @@ a non-zero status; run the same command again to resume, also with another numbe
         --state state/rwkv-base/seed42 --output results/models/rwkv-base/seed42/manifest.json
 
 Started like this it uses every GPU of the machine, a process each. Over several machines, start it with span_nodes.py
-in a Slurm job, or with torchrun on each of them, with as many processes as that one has GPUs (see the README).
+in a Slurm job, or with torchrun on each of them, with as many processes as that one has GPUs; see
+docs/heterogeneous-gpus.md.
 
 Inside a Slurm job it saves the state and leaves before the time limit, and has Slurm queue the job again.
 """

@@ -1,4 +1,4 @@
-"""The README is kept in step with the code."""
+"""The rule graph and the commands in docs/ are kept in step with the workflow."""
 
 import os
 import re
@@ -14,37 +14,24 @@ from tiny_experiment import ROOT
 from tsumugi.provenance import read_manifest
 from tsumugi.reporting.dot import parse_dot, without_implied_arrows
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-ALL = README + (ROOT / "profiles/cluster/README.md").read_text(encoding="utf-8")
+ARCHITECTURE, HETEROGENEOUS = (
+    (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "heterogeneous-gpus.md")
+)
 
 
-def test_the_rule_graph_in_the_readme_is_the_workflows(finished):
+def test_rule_graph_in_the_docs_is_the_workflows(finished):
     output = snakemake(finished, "--quiet", "--forceall", "--rulegraph", "dot", config=ROOT / "config.yaml").stdout
     graph = without_implied_arrows(parse_dot(output[output.index("digraph") :], "rulegraph"))
     names = {number: node.lines[0] for number, node in graph.nodes.items()}
     wanted = {(names[a], names[b]) for a, b in graph.edges if names[a] != "write_spec"}
-    block = re.search(r"```mermaid\n(.*?)```", README, re.S).group(1)
+    block = re.search(r"```mermaid\n(.*?)```", ARCHITECTURE, re.S).group(1)
     shown = {tuple(line.split(" --> ")) for line in map(str.strip, block.splitlines()) if " --> " in line}
     assert shown == wanted
 
 
-def test_every_file_that_the_readme_names_is_there():
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    folders = {str(parent) for path in tracked for parent in Path(path).parents}
-    named = re.findall(r"`((?:scripts|rules|experiments|profiles|envs|tests)/[\w./-]*)`", ALL)
-    assert len(named) >= 10
-    assert [path for path in named if path.rstrip("/") not in {*tracked, *folders}] == []
-
-
-def test_every_make_target_in_the_readme_exists():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
-    named = set(re.findall(r"^ *make ([a-z-]+)", ALL, re.M))
-    assert named and named <= targets
-
-
-def test_the_two_agents_of_the_readme_train_one_model(copy):
+def test_torchrun_commands_in_the_docs_train_the_same_model_as_one_process(copy):
     """Copied and run as written, with the names of the tests' experiment in place of the default one's."""
-    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", README, re.S) if "torchrun" in text)
+    (block,) = (text for text in re.findall(r"```sh\n(.*?)```", HETEROGENEOUS, re.S) if "torchrun" in text)
     names = {"debian-docs": "notes", "ja-8k": "small", "seed42": "seed1", "--seed 42": "--seed 1"}
     for ours, theirs in names.items():
         block = block.replace(ours, theirs)
