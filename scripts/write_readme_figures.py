@@ -1,13 +1,15 @@
-"""Write the figures of the default experiment into the README, from the files of a run of it.
+"""Write the figures of the default experiment into the README, and a picture beside it, from the files of a run of it.
 
 Run it where the experiment has run (the folder that holds results/), after `make demo` from a clean tree and without
-results of another time: all of them have to come from one run. The figures are kept as JSON, and a test holds the
-README to them. Example:
+results of another time: all of them have to come from one run. The figures are kept as JSON, with the hash of the
+picture, and tests compare the README and the picture with them. Example:
 
-    python scripts/write_readme_figures.py --figures README.figures.json --readme README.md
+    python scripts/write_readme_figures.py --figures README.figures.json --readme README.md \
+        --picture docs/pictures/report.svg
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -21,13 +23,21 @@ def main() -> None:
     parser.add_argument("--spec", type=Path, default="results/specs/build_report/report.json", help="of the report")
     parser.add_argument("--figures", required=True, type=Path, help="JSON file to write")
     parser.add_argument("--readme", required=True, type=Path, help="Markdown file with the two marks")
+    parser.add_argument("--picture", type=Path, help="SVG file to write: the intervals of the report")
     parser.add_argument("--keep", action="store_true", help="take the figures that the JSON file holds already")
     arguments = parser.parse_args()
 
-    from tsumugi.reporting.readme import gather_figures, with_figures
+    if arguments.keep == (arguments.picture is not None):
+        parser.error("give --picture, or --keep: the picture is that of the run whose figures are gathered")
+
+    from tsumugi.reporting.readme import gather_figures, intervals_picture, with_figures
 
     if not arguments.keep:
-        write_json(arguments.figures, gather_figures(read_spec(arguments.spec, "reports", "runs")))
+        spec = read_spec(arguments.spec, "reports", "runs")
+        picture = _read(intervals_picture(spec))
+        figures = gather_figures(spec) | {"picture_sha256": hashlib.sha256(picture.encode()).hexdigest()}
+        write_text(arguments.picture, picture)
+        write_json(arguments.figures, figures)
     text = _read(arguments.readme)
     try:
         figures = json.loads(_read(arguments.figures))

@@ -1,5 +1,6 @@
 """The README's figures are those that a run has made; a script puts them there."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -33,6 +34,12 @@ def test_the_readme_holds_the_figures_that_lie_beside_it():
     )
 
 
+def test_the_picture_in_the_docs_is_of_the_run_that_made_the_figures():
+    figures = json.loads((ROOT / "README.figures.json").read_text(encoding="utf-8"))
+    picture = (ROOT / "docs/pictures/report.svg").read_bytes()
+    assert hashlib.sha256(picture).hexdigest() == figures["picture_sha256"]
+
+
 def test_the_figures_are_those_of_the_report(spec):
     figures = gather_figures(spec)
     rows = {row["run"]: row for row in comparison_table(load_report(spec, "compare")).rows}
@@ -61,14 +68,19 @@ def test_the_script_writes_between_the_marks_and_nowhere_else(spec, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"# Before\n\n{BEGIN}\nold 1.170\n{END}\n\nafter 1.170\n", encoding="utf-8")
     (tmp_path / "spec.json").write_text(json.dumps(spec))
+    (plot,) = (Path("results/report") / f"{report}.intervals.svg" for report in spec["reports"])
+    plot.parent.mkdir(exist_ok=True)
+    plot.write_text("<svg/>")
     line = [sys.executable, SCRIPT, "--spec", "spec.json", "--figures", "figures.json", "--readme", "README.md"]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([*line, "--picture", "report.svg"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.svg").read_text() == "<svg/>"
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"# Before\n\n{BEGIN}\n\nThe run of ")
     assert text.endswith(f"\n\n{END}\n\nafter 1.170\n")
     assert "old" not in text
     figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["picture_sha256"] == hashlib.sha256(b"<svg/>").hexdigest()
     assert with_figures(text, figures) == text, "a second time changes nothing"
     figures["models"][0]["bits_per_byte"][0] += 0.01
     assert with_figures(text, figures) != text, "another figure is noticed"

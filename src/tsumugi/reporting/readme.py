@@ -7,6 +7,7 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tsumugi import layout
@@ -74,6 +75,11 @@ def gather_figures(spec: layout.Spec) -> Figures:
             "tokens_counted": tokens_counted(report, tokenizer),
         },
     }
+
+
+def intervals_picture(spec: layout.Spec) -> Path:
+    """The plot of all measures with their intervals, of the first report of ``spec``."""
+    return Path("results/report") / f"{next(iter(spec['reports']))}.intervals.svg"
 
 
 def _run(manifests: Sequence[Manifest]) -> dict[str, Any]:
