@@ -1,13 +1,14 @@
 """What MkDocs does to a page before it becomes HTML: tables of configuration keys, and graphs as pictures.
 
 A page that holds the line ``<!-- configuration keys -->`` gets the reference of all keys there, made from the JSON
-schema of the pydantic models, so that it can never be out of date. A Mermaid graph becomes inline SVG: the theme would
-load Mermaid from the network when the page is read.
+schema of the pydantic models, so that it can never be out of date; ``<!-- rules -->`` stands for the table of all rules
+with their docstrings. A Mermaid graph becomes inline SVG: the theme would load Mermaid from the network.
 """
 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,8 @@ from tsumugi.reporting.dot import Graph, Node
 from tsumugi.reporting.drawing import draw_graph
 
 KEYS = "<!-- configuration keys -->"
+RULES = "<!-- rules -->"
+RULE = re.compile(r'^rule (?P<name>\w+):\n    """(?P<docstring>.*?)"""$', re.M)
 MERMAID = re.compile(r"^```mermaid\n(?P<text>.*?)^```$", re.M | re.S)
 Schema = Mapping[str, Any]
 
@@ -23,7 +26,19 @@ Schema = Mapping[str, Any]
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Called by MkDocs for each page."""
     markdown = MERMAID.sub(lambda block: _picture(block["text"]), markdown)
-    return markdown.replace(KEYS, configuration_keys(Config.model_json_schema())) if KEYS in markdown else markdown
+    if RULES in markdown:
+        markdown = markdown.replace(RULES, "\n".join(rules_table(sorted(Path("rules").glob("*.smk")))))
+    if KEYS in markdown:
+        markdown = markdown.replace(KEYS, configuration_keys(Config.model_json_schema()))
+    return markdown
+
+
+def rules_table(files: Sequence[Path]) -> Iterator[str]:
+    """A row for each rule: its name, its file and its docstring."""
+    yield from ("| rule | file | what it does |", "|---|---|---|")
+    for path in files:
+        for rule in RULE.finditer(path.read_text(encoding="utf-8")):
+            yield f"| `{rule['name']}` | `rules/{path.name}` | {rule['docstring']} |"
 
 
 def _picture(mermaid: str) -> str:
