@@ -128,6 +128,17 @@ def test_tree_of_the_repository_is_the_one_that_is_there():
     assert packages - named == set(), "docs/architecture.md: the tree lacks these"
 
 
+def test_messages_in_troubleshooting_are_those_of_the_code():
+    files = [ROOT / "Makefile", ROOT / "Snakefile", *ROOT.glob("rules/*.smk"), *ROOT.rglob("src/**/*.py")]
+    code = "".join(path.read_text(encoding="utf-8") for path in files)
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # texts that go on in the next line
+    table = re.findall(r"^\| (`.*?`)[^|]* \|", TEXTS["docs/troubleshooting.md"], re.M)
+    fragments = [part.strip() for cell in table for part in re.split(r"`|…|; |: |\d|python3|configuration", cell)]
+    fragments = [fragment for fragment in fragments if len(fragment) > 8]
+    assert len(fragments) >= 8
+    assert [fragment for fragment in fragments if fragment not in code] == []
+
+
 def test_make_targets_in_the_docs_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", "".join(TEXTS.values()), re.M))
