@@ -20,6 +20,7 @@ KEYS = "<!-- configuration keys -->"
 RULES = "<!-- rules -->"
 RULE = re.compile(r'^rule (?P<name>\w+):\n    """(?P<docstring>.*?)"""$', re.M)
 MERMAID = re.compile(r"^```mermaid\n(?P<text>.*?)^```$", re.M | re.S)
+ARROW = re.compile(r"^ *(?P<source>\w+) --> (?P<target>\w+)$", re.M)
 Schema = Mapping[str, Any]
 
 
@@ -43,7 +44,7 @@ def rules_table(files: Sequence[Path]) -> Iterator[str]:
 
 def _picture(mermaid: str) -> str:
     """SVG of a Mermaid flowchart whose lines are ``a --> b``."""
-    edges = tuple(tuple(line.strip().split(" --> ")) for line in mermaid.splitlines() if " --> " in line)
+    edges = tuple((arrow["source"], arrow["target"]) for arrow in ARROW.finditer(mermaid))
     names = dict.fromkeys(name for edge in edges for name in edge)
     return draw_graph(Graph({name: Node((name,)) for name in names}, edges), "The rules of the workflow")
 
@@ -133,7 +134,7 @@ def _type(described: Schema) -> str:
         return f"`{_written(described['const'])}`"
     if "enum" in described:
         return " or ".join(f"`{_written(choice)}`" for choice in described["enum"])
-    kind = described.get("type", "anything")
+    kind: str = described.get("type", "anything")
     if kind == "array":
         return f"list of {_type(described['items'])}" if "items" in described else _tuple_type(described)
     if kind == "object":
