@@ -239,7 +239,7 @@ def spanning(wildcards):
     """What stands before the command of a run that spans several nodes: it starts the command on each of them."""
     if not ON_CLUSTER or (request := run_request(wildcards.run)).nodes == 1:
         return ""
-    command = ["python", str(Path(scripts) / "span_nodes.py"), "--nodes", str(request.nodes)]
+    command = ["python", f"{SCRIPTS}/span_nodes.py", "--nodes", str(request.nodes)]
     if request.gpus_in_all is not None:
         command += ["--gpus", str(request.gpus_in_all)]
     return shlex.join([*command, "--"])
