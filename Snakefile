@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-from glob import escape
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -17,18 +16,19 @@ from snakemake.utils import min_version, update_config
 min_version("9.27")
 
 os.environ.update(
-    # Jobs call `python`: let it be the one that runs Snakemake, also where its environment was not activated. With
-    # `--sdm conda`, conda puts its own in front.
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", "")]),
-    # Where rules find their scripts, and envs/cpu.post-deploy.sh the library. Not as a `{variable}` in a rule: Snakemake
-    # would take it for a setting of the rule, which --lint refuses outside `params`.
+    # Jobs call the scripts by their names, and those call `python`: let it be the one that runs Snakemake, also where
+    # its environment was not activated. With `--sdm conda`, conda puts its own in front.
+    PATH=os.pathsep.join(
+        [str(Path(workflow.basedir) / "scripts"), str(Path(sys.executable).parent), os.getenv("PATH", "")]
+    ),
+    # Where envs/cpu.post-deploy.sh finds the library.
     TSUMUGI_SOURCE=workflow.basedir,
     # Each rule's output goes through a pipe to its log, which should not lag behind.
     PYTHONUNBUFFERED="1",
 )
 
 try:
-    import tsumugi
+    from tsumugi import layout
 except ModuleNotFoundError:
     raise WorkflowError(
         f"the library of this workflow is not installed beside Snakemake: make install, or {sys.executable} -m pip "
@@ -36,12 +36,10 @@ except ModuleNotFoundError:
     ) from None
 
 from tsumugi.config.loading import from_command_line, load_config
-from tsumugi.config.report_spec import report_spec
 from tsumugi.config.specs import SPECS
 from tsumugi.errors import TsumugiError
-from tsumugi.layout import manifests as report_manifests
-from tsumugi.outside_model import check_files, source_files
 from tsumugi.schema.yaml_file import YamlFile
+from tsumugi.workflow.checkpoints import remove_finished_checkpoints, report_other_checkpoints
 from tsumugi.workflow.snakemake_lock import name_owner_of_locks
 
 if workflow.is_main_process:
@@ -81,8 +79,6 @@ wildcard_constraints:
 
 
 include: "rules/common.smk"
-include: "rules/placement.smk"
-include: "rules/found_files.smk"
 include: "rules/specs.smk"
 include: "rules/corpus.smk"
 include: "rules/tokenizer.smk"
@@ -94,8 +90,8 @@ include: "rules/report.smk"
 
 
 if workflow.is_main_process:
-    check_found_files()
-check_own_options()
+    replaced.check()
+placement.check_own_options()
 
 
 # The target rules, in the order of the stages; each stands for everything that its stage makes.
@@ -123,7 +119,7 @@ rule calibrations:
         [
             f"{experiment.compute.calibration}/runs/{run}/{kind}.json"
             for run in experiment.runs
-            for kind in calibrated_kinds(run)
+            for kind in placement.calibrated_kinds(run)
         ],
     localrule: True
 
@@ -131,7 +127,7 @@ rule calibrations:
 rule models:
     """Every run, once for each of its seeds."""
     input:
-        [model_manifest(run, seed) for run, seed in SEEDED_RUNS],
+        [layout.model_manifest(run, seed) for run, seed in SEEDED_RUNS],
     localrule: True
 
 
@@ -163,13 +159,13 @@ rule report:
 
 
 onstart:
-    check_start()
+    placement.check_start()
 
 
 onsuccess:
-    forget_states()
-    say_states()
+    remove_finished_checkpoints(workflow, SEEDED_RUNS)
+    report_other_checkpoints()
 
 
 onerror:
-    forget_states()
+    remove_finished_checkpoints(workflow, SEEDED_RUNS)

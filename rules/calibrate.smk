@@ -8,8 +8,8 @@ rule calibrate_model:
     """Find the largest micro-batch of a run on one kind of machine, and how long a step takes there."""
     input:
         spec="results/specs/train_model/{run}.json",
-        data=run_data,
-        start=calibrated_start,
+        data=inputs.run_data,
+        start=inputs.calibrated_start,
     output:
         record=f"{experiment.compute.calibration}/runs/{{run}}/{{kind}}.json",
     log:
@@ -18,18 +18,18 @@ rule calibrate_model:
         "benchmarks/calibrate_model/{run}/{kind}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads(for_calibration)
+    threads: placement.timed_threads(placement.for_calibration)
     resources:
-        **placed(for_calibration, mem_mb=6000, runtime=60, timed=True),
+        **placement.resources(placement.for_calibration, mem_mb=6000, runtime=60, timed=True),
         calibration=experiment.compute.calibration,
-        compute_threads=compute_threads(for_calibration),
-        seed=first_seed,
-        flags=calibration_flags,
+        compute_threads=placement.compute_threads(placement.for_calibration),
+        seed=inputs.first_seed,
+        flags=placement.calibration_flags,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/calibrate_model.py \
+        calibrate_model.py \
             --spec {input.spec:q} \
             --seed {resources.seed} \
             --data {input.data:q} \

@@ -11,7 +11,7 @@ rule fetch_corpus:
     """Fetch or find the raw files, and record what they are."""
     input:
         spec="results/specs/fetch_corpus/{corpus}.json",
-        files=raw_inputs,
+        files=replaced.raw_inputs,
     output:
         manifest="results/corpora/{corpus}/raw.json",
     log:
@@ -22,14 +22,14 @@ rule fetch_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=500, runtime=120),
+        **placement.cpu_resources(mem_mb=500, runtime=120),
     params:
         data="data/{corpus}",
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/fetch_corpus.py \
+        fetch_corpus.py \
             --spec {input.spec:q} \
             --data {params.data:q} \
             --output {output.manifest:q}
@@ -53,12 +53,12 @@ rule shard_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=2000, runtime=720),
+        **placement.cpu_resources(mem_mb=2000, runtime=720),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/shard_corpus.py \
+        shard_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --shards {output.shards:q} \
@@ -83,21 +83,21 @@ rule normalize_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=part_minutes(120)),
+        **placement.cpu_resources(mem_mb=1000, runtime=inputs.part_minutes(120)),
     params:
-        shards=part_shards,
+        shards=inputs.part_shards,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python "$TSUMUGI_SOURCE"/scripts/normalize_shard.py \
+            normalize_shard.py \
                 --spec {input.spec:q} \
                 --sharded {input.sharded:q} \
                 --shard {input.shards:q}/$shard.parquet \
                 --output results/corpora/{wildcards.corpus:q}/shards/$shard.json
         done
-        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
+        gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -116,20 +116,20 @@ rule sign_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=part_minutes(60)),
+        **placement.cpu_resources(mem_mb=1000, runtime=inputs.part_minutes(60)),
     params:
-        shards=part_shards,
+        shards=inputs.part_shards,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python "$TSUMUGI_SOURCE"/scripts/sign_shard.py \
+            sign_shard.py \
                 --spec {input.spec:q} \
                 --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
                 --output results/corpora/{wildcards.corpus:q}/signatures/$shard.json
         done
-        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
+        gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -137,8 +137,8 @@ rule find_duplicates:
     """Find documents with the same normalized text, or nearly the same, over all shards."""
     input:
         spec="results/specs/find_duplicates/{corpus}.json",
-        shards=corpus_normalized,
-        signatures=corpus_signatures,
+        shards=inputs.corpus_normalized,
+        signatures=inputs.corpus_signatures,
     output:
         manifest="results/corpora/{corpus}/duplicates.json",
         duplicates=directory("results/corpora/{corpus}/duplicates"),
@@ -150,12 +150,12 @@ rule find_duplicates:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=2000, runtime=240),
+        **placement.cpu_resources(mem_mb=2000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/find_duplicates.py \
+        find_duplicates.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --signatures {input.signatures:q} \
@@ -179,22 +179,22 @@ rule clean_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=part_minutes(120)),
+        **placement.cpu_resources(mem_mb=1000, runtime=inputs.part_minutes(120)),
     params:
-        shards=part_shards,
+        shards=inputs.part_shards,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python "$TSUMUGI_SOURCE"/scripts/clean_shard.py \
+            clean_shard.py \
                 --spec {input.spec:q} \
                 --shard results/corpora/{wildcards.corpus:q}/shards/$shard.json \
                 --duplicates {input.duplicates:q} \
                 --output results/corpora/{wildcards.corpus:q}/clean/$shard.json \
                 --dropped results/corpora/{wildcards.corpus:q}/dropped/$shard.parquet
         done
-        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
+        gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -202,7 +202,7 @@ rule split_corpus:
     """Decide once which documents are for training, development and test."""
     input:
         spec="results/specs/split_corpus/{corpus}.json",
-        shards=corpus_clean,
+        shards=inputs.corpus_clean,
     output:
         manifest="results/corpora/{corpus}/split/manifest.json",
         splits=expand(
@@ -217,12 +217,12 @@ rule split_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=4000, runtime=240),
+        **placement.cpu_resources(mem_mb=4000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/split_corpus.py \
+        split_corpus.py \
             --spec {input.spec:q} \
             --shards {input.shards:q} \
             --output {output.manifest:q}
@@ -233,7 +233,7 @@ rule find_leaks:
     """Find the train and dev documents that are nearly a test document, of this corpus or of another task's."""
     input:
         spec="results/specs/find_leaks/{corpus}.json",
-        corpora=leak_corpora,
+        corpora=inputs.leak_corpora,
     output:
         manifest="results/corpora/{corpus}/split/leaks.json",
         leaks="results/corpora/{corpus}/split/leaks.parquet",
@@ -243,14 +243,14 @@ rule find_leaks:
         "benchmarks/find_leaks/{corpus}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: cpu_threads(4)
+    threads: placement.cpu_threads(4)
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=720, threads=4),
+        **placement.cpu_resources(mem_mb=1000, runtime=720, threads=4),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/find_leaks.py \
+        find_leaks.py \
             --spec {input.spec:q} \
             --threads {threads} \
             --output {output.manifest:q}
@@ -261,8 +261,8 @@ rule measure_overlap:
     """Measure how much of the test text also stands in train."""
     input:
         spec="results/specs/measure_overlap/{corpus}.json",
-        split=corpus_split,
-        shards=corpus_clean,
+        split=inputs.corpus_split,
+        shards=inputs.corpus_clean,
     output:
         manifest="results/corpora/{corpus}/overlap.json",
         documents="results/corpora/{corpus}/overlap.parquet",
@@ -274,12 +274,12 @@ rule measure_overlap:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=2000, runtime=240),
+        **placement.cpu_resources(mem_mb=2000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/measure_overlap.py \
+        measure_overlap.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -291,7 +291,7 @@ rule summarize_corpus:
         spec="results/specs/summarize_corpus/{corpus}.json",
         raw="results/corpora/{corpus}/raw.json",
         sharded="results/corpora/{corpus}/sharded.json",
-        shards=corpus_clean,
+        shards=inputs.corpus_clean,
         split="results/corpora/{corpus}/split/manifest.json",
         leaks="results/corpora/{corpus}/split/leaks.json",
         overlap="results/corpora/{corpus}/overlap.json",
@@ -305,12 +305,12 @@ rule summarize_corpus:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=500, runtime=30),
+        **placement.cpu_resources(mem_mb=500, runtime=30),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/summarize_corpus.py \
+        summarize_corpus.py \
             --spec {input.spec:q} \
             --raw {input.raw:q} \
             --sharded {input.sharded:q} \

@@ -8,8 +8,8 @@ rule generate_text:
     input:
         spec="results/specs/generate_text/{task}.json",
         model="results/models/{run}/seed{seed}/manifest.json",
-        pairs=run_pairs,
-        clean=task_clean,
+        pairs=inputs.run_pairs,
+        clean=inputs.task_clean,
     output:
         manifest="results/generations/{run}/seed{seed}/{task}.json",
         lines="results/generations/{run}/seed{seed}/{task}.jsonl",
@@ -20,16 +20,16 @@ rule generate_text:
         "benchmarks/generate_text/{run}/seed{seed}/{task}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads(for_model(mem_mb=4000, runtime=240))
+    threads: placement.timed_threads(placement.for_model(mem_mb=4000, runtime=240))
     resources:
-        **placed(for_model(mem_mb=4000, runtime=240), mem_mb=4000, runtime=240, timed=True),
-        compute_threads=compute_threads(for_model(mem_mb=4000, runtime=240)),
-        micro_batch=run_micro_batch,
+        **placement.resources(placement.for_model(mem_mb=4000, runtime=240), mem_mb=4000, runtime=240, timed=True),
+        compute_threads=placement.compute_threads(placement.for_model(mem_mb=4000, runtime=240)),
+        micro_batch=placement.micro_batch,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/generate_text.py \
+        generate_text.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \

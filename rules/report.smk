@@ -9,7 +9,7 @@ rule build_report:
     """Make the tables, the plots and the page of every comparison in the configuration."""
     input:
         spec="results/specs/build_report/report.json",
-        manifests=report_inputs,
+        manifests=inputs.report_inputs,
     output:
         page="results/report/index.html",
         comparison=report(
@@ -57,12 +57,12 @@ rule build_report:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=2000, runtime=60),
+        **placement.cpu_resources(mem_mb=2000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/build_report.py \
+        build_report.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -80,10 +80,10 @@ rule verify_provenance:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=240),
+        **placement.cpu_resources(mem_mb=1000, runtime=240),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/verify_provenance.py --experiment {input.spec:q}
+        verify_provenance.py --experiment {input.spec:q}
         """

@@ -9,8 +9,8 @@ rule score_likelihood:
     input:
         spec="results/specs/score_likelihood/{task}.json",
         model="results/models/{run}/seed{seed}/manifest.json",
-        pairs=run_pairs,
-        clean=task_clean,
+        pairs=inputs.run_pairs,
+        clean=inputs.task_clean,
     output:
         manifest="results/scores/{run}/seed{seed}/{task}.likelihood.json",
         documents="results/scores/{run}/seed{seed}/{task}.likelihood.parquet",
@@ -22,13 +22,13 @@ rule score_likelihood:
         "../envs/cpu.yaml"
     threads: 2
     resources:
-        **placed(for_model(mem_mb=4000, runtime=240, threads=2), mem_mb=4000, runtime=240),
-        micro_batch=run_micro_batch,
+        **placement.resources(placement.for_model(mem_mb=4000, runtime=240, threads=2), mem_mb=4000, runtime=240),
+        micro_batch=placement.micro_batch,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/score_likelihood.py \
+        score_likelihood.py \
             --spec {input.spec:q} \
             --model {input.model:q} \
             --pairs {input.pairs:q} \
@@ -56,12 +56,12 @@ rule score_quality:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=2000, runtime=60),
+        **placement.cpu_resources(mem_mb=2000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/score_quality.py \
+        score_quality.py \
             --spec {input.spec:q} \
             --generations {input.generations:q} \
             --output {output.manifest:q}
@@ -73,9 +73,9 @@ rule score_ngrams:
     input:
         spec="results/specs/score_ngrams/{task}.json",
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
-        tokens=task_tokens,
-        pairs=baseline_pairs,
-        clean=task_clean,
+        tokens=inputs.task_tokens,
+        pairs=inputs.baseline_pairs,
+        clean=inputs.task_clean,
     output:
         manifest="results/scores/baselines/{task}.{tokenizer}.json",
         documents="results/scores/baselines/{task}.{tokenizer}.parquet",
@@ -87,12 +87,12 @@ rule score_ngrams:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=4000, runtime=60),
+        **placement.cpu_resources(mem_mb=4000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/score_ngrams.py \
+        score_ngrams.py \
             --spec {input.spec:q} \
             --tokenizer {input.tokenizer:q} \
             --tokens {input.tokens:q} \

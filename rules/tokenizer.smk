@@ -10,7 +10,7 @@ rule train_tokenizer:
     """Train a SentencePiece tokenizer on the train splits of its corpora."""
     input:
         spec="results/specs/train_tokenizer/{tokenizer}.json",
-        corpora=tokenizer_corpora,
+        corpora=inputs.tokenizer_corpora,
     output:
         manifest="results/tokenizers/{tokenizer}/manifest.json",
         tokenizer="results/tokenizers/{tokenizer}/tokenizer.json",
@@ -21,17 +21,17 @@ rule train_tokenizer:
     benchmark:
         "benchmarks/train_tokenizer/{tokenizer}.tsv"
     wildcard_constraints:
-        tokenizer=tokenizers_of("unigram", "bpe"),
+        tokenizer=inputs.tokenizers_of("unigram", "bpe"),
     conda:
         "../envs/cpu.yaml"
-    threads: cpu_threads(2)
+    threads: placement.cpu_threads(2)
     resources:
-        **cpu_nodes(mem_mb=4000, runtime=120, threads=2),
+        **placement.cpu_resources(mem_mb=4000, runtime=120, threads=2),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/train_tokenizer.py \
+        train_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -48,17 +48,17 @@ rule make_world_tokenizer:
     benchmark:
         "benchmarks/make_world_tokenizer/{tokenizer}.tsv"
     wildcard_constraints:
-        tokenizer=tokenizers_of("world"),
+        tokenizer=inputs.tokenizers_of("world"),
     conda:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=10),
+        **placement.cpu_resources(mem_mb=1000, runtime=10),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/make_world_tokenizer.py \
+        make_world_tokenizer.py \
             --output {output.manifest:q}
         """
 
@@ -67,7 +67,7 @@ rule import_tokenizer:
     """Copy the tokenizer of a model that came from outside, and record the files of that model."""
     input:
         spec="results/specs/import_tokenizer/{tokenizer}.json",
-        source=outside_model,
+        source=replaced.outside_model,
     output:
         manifest="results/tokenizers/{tokenizer}/manifest.json",
     log:
@@ -80,12 +80,12 @@ rule import_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=30),
+        **placement.cpu_resources(mem_mb=1000, runtime=30),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/import_tokenizer.py \
+        import_tokenizer.py \
             --spec {input.spec:q} \
             --output {output.manifest:q}
         """
@@ -96,7 +96,7 @@ rule measure_tokenizer:
     input:
         spec="results/specs/train_tokenizer/{tokenizer}.json",
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
-        corpora=tokenizer_corpora,
+        corpora=inputs.tokenizer_corpora,
     output:
         manifest="results/tokenizers/{tokenizer}/fertility.json",
     log:
@@ -107,12 +107,12 @@ rule measure_tokenizer:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=60),
+        **placement.cpu_resources(mem_mb=1000, runtime=60),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/measure_tokenizer.py \
+        measure_tokenizer.py \
             --spec {input.spec:q} \
             --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}
@@ -124,7 +124,7 @@ rule encode_shard:
     input:
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
         clean="results/corpora/{corpus}/clean/part-{part}.json",
-        split=corpus_split,
+        split=inputs.corpus_split,
     output:
         part="results/tokens/{corpus}/{tokenizer}/part-{part}.json",
     log:
@@ -135,21 +135,21 @@ rule encode_shard:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=part_minutes(60)),
+        **placement.cpu_resources(mem_mb=1000, runtime=inputs.part_minutes(60)),
     params:
-        shards=part_shards,
+        shards=inputs.part_shards,
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
         for shard in {params.shards}; do
-            python "$TSUMUGI_SOURCE"/scripts/encode_shard.py \
+            encode_shard.py \
                 --corpus {wildcards.corpus:q} \
                 --shard $shard \
                 --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
                 --output results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q}/$shard.json
         done
-        python "$TSUMUGI_SOURCE"/scripts/gather_shards.py --shards {params.shards} --output {output.part:q}
+        gather_shards.py --shards {params.shards} --output {output.part:q}
         """
 
 
@@ -158,8 +158,8 @@ rule encode_pairs:
     input:
         spec="results/specs/encode_pairs/{task}.{prompt}.json",
         tokenizer="results/tokenizers/{tokenizer}/manifest.json",
-        split=task_split,
-        clean=task_clean,
+        split=inputs.task_split,
+        clean=inputs.task_clean,
     output:
         manifest="results/pairs/{task}/{prompt}/{tokenizer}/manifest.json",
         files=expand(
@@ -175,12 +175,12 @@ rule encode_pairs:
         "../envs/cpu.yaml"
     threads: 1
     resources:
-        **cpu_nodes(mem_mb=1000, runtime=120),
+        **placement.cpu_resources(mem_mb=1000, runtime=120),
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        python "$TSUMUGI_SOURCE"/scripts/encode_pairs.py \
+        encode_pairs.py \
             --spec {input.spec:q} \
             --tokenizer results/tokenizers/{wildcards.tokenizer:q} \
             --output {output.manifest:q}

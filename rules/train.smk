@@ -2,15 +2,15 @@
 # Makes: results/models/{run}/seed{seed}/, a directory that Transformers opens; its manifest.json is written last.
 #        Checkpoints of unfinished training live in state/{run}/seed{seed}/, which no rule declares: Snakemake removes
 #        the declared outputs of a failed job, and a retry is to go on from there. A finished job removes them and leaves
-#        a record of its result, which forget_states removes in the end.
+#        a record of its result, which the end of the workflow removes.
 
 
 rule train_model:
     """Train one model from scratch, from another run, or from a model that came from outside."""
     input:
         spec="results/specs/train_model/{run}.json",
-        data=run_data,
-        start=run_start,
+        data=inputs.run_data,
+        start=inputs.run_start,
     output:
         manifest="results/models/{run}/seed{seed}/manifest.json",
         metrics="results/models/{run}/seed{seed}/metrics.jsonl",
@@ -20,25 +20,27 @@ rule train_model:
         "benchmarks/train_model/{run}/seed{seed}.tsv"
     conda:
         "../envs/cpu.yaml"
-    threads: timed_threads(for_training)
+    threads: placement.timed_threads(placement.for_training)
     resources:
-        **placed(for_training, mem_mb=TRAINING.mem_mb, runtime=TRAINING.minutes, timed=True),
+        **placement.resources(
+            placement.for_training, mem_mb=placement.training.mem_mb, runtime=placement.training.minutes, timed=True
+        ),
         # Where and how fast: resources and no params, for they change no result.
-        processes=run_processes,
+        processes=placement.processes,
         zero_stage=experiment.compute.zero_stage,
         offload=experiment.compute.offload,
         calibration=experiment.compute.calibration,
-        compute_threads=compute_threads(for_training),
+        compute_threads=placement.compute_threads(placement.for_training),
         checkpoint_seconds=experiment.compute.checkpoint_seconds,
-        flags=training_flags,
-        spanning=spanning,
+        flags=placement.training_flags,
+        node_launcher=placement.node_launcher,
     params:
         state="state/{run}/seed{seed}",
     shell:
         r"""
         exec &> >(trap '' TERM INT HUP && exec tee {log:q})
 
-        {resources.spanning} python "$TSUMUGI_SOURCE"/scripts/train_model.py \
+        {resources.node_launcher} train_model.py \
             --spec {input.spec:q} \
             --seed {wildcards.seed} \
             --data {input.data:q} \

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write the report: one self-contained page, its tables as CSV, its plots as SVG, and a manifest.
 
 Reads the results below the working folder that the spec names; see src/tsumugi/layout.py for the paths.

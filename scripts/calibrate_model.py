@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Find the largest micro-batch of a run that fits the devices of this machine, and how long a step takes on them.
 
 It tries: whole training steps of 1, 2, 4, … of the longest examples, in a process that may run out of memory, then the

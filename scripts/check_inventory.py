@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Compare the inventory with the Slurm that this machine belongs to, and name each difference by its key.
 
     python scripts/check_inventory.py profiles/cluster/nodes.yaml

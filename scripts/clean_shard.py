@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Drop the duplicates from one shard, and gather everything that was dropped so far in one file.
 
 Beside the output appears {shard}.parquet, the clean shard.

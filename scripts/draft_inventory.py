@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draft the inventory of a Slurm cluster, the file that says which kinds of nodes it has: profiles/cluster/nodes.yaml.
 
 Nodes, CPUs, memory, partitions, features and gres are read from scontrol. What Slurm does not know (name, memory and

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draw a graph that Snakemake printed as an SVG picture. Graphviz is not needed.
 
 An arrow that follows from a longer way is left out: what depends on what stays the same, and the picture readable.

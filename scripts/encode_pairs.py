@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Encode the supervised pairs of a task for one prompt and one tokenizer.
 
 Writes {train,dev,test}.bin, .idx and .parquet beside --output, the manifest. Pair i is document i of the token files

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Encode the train and dev documents of a clean shard into token files (Megatron's .bin and .idx).
 
 Writes {train,dev}/{shard}.bin and .idx beside --output, the manifest. Test documents are never written. Run it in the

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write a finished RWKV-4 or RWKV-7 run as the official .pth that the rwkv package and other RWKV tools open.
 
 An adapter is folded into its base first, and the answers compared. Weights are stored as fp32 unless --dtype says

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Fetch the raw files of a corpus, or find them, and record name, version, size, sha256 and licence of each.
 
 Files that already lie in the data folder are used and not fetched again.

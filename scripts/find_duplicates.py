@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Find documents whose normalized text is the same, or nearly the same, over all shards of a corpus.
 
 Beside the output appears duplicates/{shard}.parquet: the id of each document to drop, and the id that it is like.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Find train and dev documents of a corpus that are nearly a test document, its own or that of another task.
 
 Beside the output appears leaks.parquet: the id of each, and of the test document that it is like. They are not trained

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Name the manifests of some shards in one file, for the jobs that read these shards.
 
 The manifests, {shard}.json, lie beside the output. A script that takes manifests of shards takes this file as well.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write an output for every test document of a task.
 
 Reads a finished run and the encoded pairs of the task, and writes JSON lines (id, title, category, input, reference,

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Make a directory that Transformers opens from an official .pth file of RWKV-4 or RWKV-7.
 
 Version and sizes are found in the file; nothing in it is run. Weights keep the file's type unless --dtype says

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Copy a tokenizer that came with a model from outside, so that later stages find it where they find all others.
 
 Writes into the folder of --output: the tokenizer's files, and last the manifest with their hashes. The manifest also

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write RWKV's World tokenizer into a folder that AutoTokenizer.from_pretrained opens.
 
 Writes into the folder of --output: the vocabulary, tokenizer_config.json, and last the manifest with their hashes. The

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Measure how much of the test text of a corpus also stands in its train documents, in windows of characters.
 
 The clean shards and the split lie below results/corpora/ of the working folder.

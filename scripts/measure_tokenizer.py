@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Measure how finely a tokenizer cuts the test documents of its corpora: tokens per character and per byte, unknowns.
 
 Run it in the working folder. Example:

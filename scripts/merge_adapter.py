@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Fold the adapter of a finished run into the weights that it stands on, and write the whole model.
 
 The folded model must answer as model and adapter do, on a few random texts; otherwise nothing is written.

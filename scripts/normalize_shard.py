@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Clean, normalize and filter the documents of one raw shard.
 
 Beside the output appear {shard}.parquet (what is kept) and {shard}.dropped.parquet (what is not, and why).

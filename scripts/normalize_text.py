@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Normalize text from standard input, a line a text, to standard output.
 
 Example:

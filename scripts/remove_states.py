@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """List the checkpoints below state/ with their step, size and age, and remove those that are named.
 
 A run's checkpoints go when it is finished. Those of an interrupted training stay, also where the run has been trained

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Score how well a run predicts the test documents: bits per byte under their own titles and under others (title gain).
 
 Writes a manifest with the figures and their 95 % intervals, and beside it a Parquet file with a row a document.

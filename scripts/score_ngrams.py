@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Score counted n-gram models of order 1 to 3 on the test documents: the floor of every comparison.
 
 They are counted on the token files of the train split and scored on the same bytes as the trained models, without a

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Score generated texts against the originals: chrF, ROUGE-L, words of the title taken up, variety, repetition, length.
 
 Writes a manifest with the figures and their 95 % intervals, and beside it a Parquet file with a row a document.

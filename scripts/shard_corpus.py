@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Read the raw files of a corpus once and write its documents into Parquet shards.
 
 The shards are called 00000.parquet, 00001.parquet, …

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Sign each document of a normalized shard by MinHash: those that are alike have a band of the signature in common.
 
 Beside the output appears {shard}.parquet: a column of 64-bit keys for each band, a row for each document of the shard.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 r"""Start a command once on every node of this Slurm job, and let these starts find one another.
 
 For one training run over several nodes, also of unlike kinds. It runs in the batch step, on the first node; what it

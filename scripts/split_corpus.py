@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Divide the documents of a corpus into train, dev and test, once for every model that is compared.
 
 Beside the output appear train.parquet, dev.parquet and test.parquet: ids, and the family that decided.

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Add up the statistics of a corpus: every step, why documents were dropped, categories, lengths, split, overlap.
 
 Example:

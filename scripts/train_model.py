@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train one model, from its last checkpoint if there is one, on one device or across unequal ones.
 
 The batch of every step is a function of data, seed and step. How many processes there are, how many examples each

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a SentencePiece tokenizer on the train splits of its corpora.
 
 Writes into the folder of --output: the files that AutoTokenizer.from_pretrained opens, sentencepiece.model, and last

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Hash the files of results again, and those of everything that they stand on, down to the raw files.
 
 Prints every manifest that was checked, then how many files; fails, naming each file, if one is missing or changed, and

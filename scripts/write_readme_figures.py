@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write the figures of the default experiment into the README, and a picture beside it, from the files of a run of it.
 
 Run it where the experiment has run (the folder that holds results/), after `make demo` from a clean tree and without

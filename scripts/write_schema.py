@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Write config.schema.json, the JSON schema of config.yaml for editors, from the pydantic models.
 
 python scripts/write_schema.py

@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Continue a prompt with a finished run, or another model's directory, and print the text while it is written.
 
 Without --temperature, --top-p and --top-k the likeliest token is taken each time. The penalties and the stop texts are

@@ -23,6 +23,21 @@ def model_folder(run: str, seed: int) -> Path:
     return Path("results/models") / run / f"seed{seed}"
 
 
+def model_manifest(run: str, seed: int | str) -> str:
+    """The manifest of a finished training, written last."""
+    return f"results/models/{run}/seed{seed}/manifest.json"
+
+
+def tokenizer_manifest(tokenizer: str) -> str:
+    """The manifest of a tokenizer."""
+    return f"results/tokenizers/{tokenizer}/manifest.json"
+
+
+def split_manifests(name: str) -> list[str]:
+    """Which documents of a corpus are for training, development and test; and which of the first two are leaks."""
+    return [str(corpus(name, what)) for what in ("split/manifest", "split/leaks")]
+
+
 def generations(run: str, seed: int, task: str) -> Path:
     """The texts; the manifest is the same path with ``.json``."""
     return Path("results/generations") / run / f"seed{seed}" / f"{task}.jsonl"

@@ -41,7 +41,7 @@ def test_every_rule_has_what_a_rule_must_have():
             assert f'"logs/{name}/' in text, f"{path.name}: the log of {name} lies elsewhere"
             assert f'"benchmarks/{name}/' in text, f"{path.name}: the benchmark of {name} lies elsewhere"
             if name != "write_spec":
-                assert f'"$TSUMUGI_SOURCE"/scripts/{name}.py' in text, (
+                assert re.search(rf"^ +(\{{resources.node_launcher\}} )?{name}\.py ", text, re.M), (
                     f"{path.name}: {name} and its script have two names"
                 )
     assert len(names) > 20 and len(set(names)) == len(names)
@@ -50,6 +50,7 @@ def test_every_rule_has_what_a_rule_must_have():
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_is_thin_and_explains_itself(script):
     assert len(script.read_text(encoding="utf-8").splitlines()) < 150
+    assert os.access(script, os.X_OK) and script.read_text(encoding="utf-8").startswith("#!/usr/bin/env python\n")
     done = run(sys.executable, str(script), "--help")
     assert done.returncode == 0, done.stderr
     assert f"scripts/{script.name}" in done.stdout, "--help shows an example of its use"

@@ -158,7 +158,8 @@ def test_the_way_is_said_and_can_be_chosen(monkeypatch, capsys):
 
 def test_the_kernels_leave_pytorchs_threads_alone():
     """Numba's first parallel region sets OpenMP's number of threads for the whole process."""
-    code = "import torch; torch.set_num_threads(1); from tsumugi.models import wkv_numba as w; w.compile_kernels(); "
+    code = "import torch; torch.set_num_threads(1); from tsumugi.models.kernels import wkv4_numba as w; "
+    code += "w.compile_kernels(); "
     code += "assert torch.get_num_threads() == 1"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
