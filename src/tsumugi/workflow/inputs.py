@@ -107,8 +107,10 @@ class JobInputs:
         Raises:
             WorkflowError: there is no such model, or it is not whole.
         """
+        source = self.config.runs[run].init_from
+        assert source is not None, "only a run with init_from has files from outside"
         try:
-            files = source_files(self.config.runs[run].init_from)
+            files = source_files(source)
             if files:
                 check_files(files[0].parent)
         except TsumugiError as error:
@@ -193,7 +195,7 @@ class JobInputs:
     def _start(self, run: str, seed: str | int) -> str:
         """Manifest of what a run starts from: another run, or its tokenizer."""
         source = self.config.runs[run].init_from
-        if source in self.config.runs:
+        if source is not None and source in self.config.runs:
             return layout.model_manifest(source, seed)
         return layout.tokenizer_manifest(self.config.tokenizer_of(run))
 

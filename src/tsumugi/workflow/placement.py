@@ -16,7 +16,7 @@ from snakemake.logging import logger
 from snakemake.resources import Resource
 from snakemake.workflow import Workflow
 
-from tsumugi.cluster.inventory import check_runs, load_inventory
+from tsumugi.cluster.inventory import Inventory, check_runs, load_inventory
 from tsumugi.config.experiment import Config
 from tsumugi.config.needs import Needs
 from tsumugi.errors import TsumugiError
@@ -92,21 +92,26 @@ class Placement:
 
     # --- requests ---
 
+    @property
+    def _machines(self) -> Inventory:
+        assert self._inventory is not None, "requests are made on a cluster alone"
+        return self._inventory
+
     def _request_of_run(self, run: str) -> Request:
-        return request_for(self._inventory, self.config, run, self.training)
+        return request_for(self._machines, self.config, run, self.training)
 
     def _request_of_model(self, run: str, defaults: Defaults) -> Request:
         """Of a job of one process with a run's model, whatever its training spans."""
-        return request_for(self._inventory, self.config, run, defaults, alone=True)
+        return request_for(self._machines, self.config, run, defaults, alone=True)
 
     def _request_of_kind(self, kind: str, defaults: Defaults) -> Request:
-        return make_request(self._inventory, Needs(kinds=(kind,)), f"calibrating {kind}", defaults)
+        return make_request(self._machines, Needs(kinds=(kind,)), f"calibrating {kind}", defaults)
 
     def _request_without_gpu(self, defaults: Defaults) -> Request | None:
         """Of a job that needs no GPU; None where the inventory has no machine without."""
-        if not self.on_cluster or all(kind.gpus for kind in self._inventory.kinds.values()):
+        if not self.on_cluster or all(kind.gpus for kind in self._machines.kinds.values()):
             return None
-        return make_request(self._inventory, Needs(gpu_memory_gib=0), "jobs that need no GPU", defaults)
+        return make_request(self._machines, Needs(gpu_memory_gib=0), "jobs that need no GPU", defaults)
 
     def for_training(self, wildcards: Wildcards) -> Request:
         """The request of a run's training."""
@@ -152,8 +157,11 @@ class Placement:
             runtime: minutes, or a function of the wildcards.
         """
 
-        def request(wildcards: Wildcards) -> Request | None:
-            return self._cpu_request(Defaults(mem_mb, runtime(wildcards) if callable(runtime) else runtime, threads))
+        def request(wildcards: Wildcards) -> Request:
+            minutes = runtime(wildcards) if callable(runtime) else runtime
+            requested = self._cpu_request(Defaults(mem_mb, minutes, threads))
+            assert requested is not None, "there are machines without GPUs"
+            return requested
 
         if self._cpu_request(Defaults(mem_mb, 1)) is None:
             return {"mem_mb": mem_mb, "runtime": runtime} | ({"cpus_per_task": threads} if self.on_cluster else {})
@@ -249,7 +257,7 @@ class Placement:
 
     def _check_runs(self) -> None:
         """Before anything runs, and not when the first job trains."""
-        if self._inventory is None:
+        if self._inventory is None or self._inventory_file is None:
             return
         check_runs(self._inventory, self._inventory_file, self.config.runs)
         if self.on_cluster and self.workflow.is_main_process:
@@ -283,7 +291,7 @@ class Placement:
             )
         try:
             jobs = [job for job in self.workflow.dag.needrun_jobs() if not job.is_local]
-            for warning in check_jobs(jobs, self._inventory, self._inventory_file):
+            for warning in check_jobs(jobs, self._machines, str(self._inventory_file)):
                 logger.warning(warning)
         except TsumugiError as error:
             raise WorkflowError(str(error)) from None
