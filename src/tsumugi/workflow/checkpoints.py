@@ -3,17 +3,20 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from snakemake.logging import logger
-from snakemake.workflow import Workflow
 
 from tsumugi import layout
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest
 from tsumugi.training.state.state_folders import forget, word_of_others
 
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow  # it cannot be imported first
 
-def remove_finished_checkpoints(workflow: Workflow, runs: Iterable[tuple[str, int]]) -> None:
+
+def remove_finished_checkpoints(workflow: "Workflow", runs: Iterable[tuple[str, int]]) -> None:
     """Remove what training has left in ``state/`` of the runs that are finished.
 
     Training leaves there a copy of its manifest. Snakemake removes the outputs of a job that it takes for unfinished,

@@ -8,13 +8,12 @@ from ast import literal_eval
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 from snakemake.resources import Resource
-from snakemake.workflow import Workflow
 
 from tsumugi.cluster.inventory import Inventory, check_runs, load_inventory
 from tsumugi.config.experiment import Config
@@ -24,6 +23,9 @@ from tsumugi.slurm.matching import Defaults
 from tsumugi.slurm.request import RESOURCES, Request, check_all, make_request, request_for
 from tsumugi.slurm.sbatch_options import check_extra
 from tsumugi.slurm.start_check import check_jobs
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow  # it cannot be imported first
 
 Find = Callable[[Wildcards], Request]  # the request of a job
 MICRO_BATCH = 16  # examples, for jobs without a calibration
@@ -40,7 +42,7 @@ class Placement:
         training: what a training job asks for unless compute.needs says otherwise; memory and CPUs of each process.
     """
 
-    def __init__(self, workflow: Workflow, config: Config) -> None:
+    def __init__(self, workflow: "Workflow", config: Config) -> None:
         """Read the inventory and check the runs against it.
 
         Raises:

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
-from snakemake.workflow import Workflow
 
 from tsumugi import layout
 from tsumugi.config.experiment import Config
@@ -17,6 +16,9 @@ from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest
 from tsumugi.provenance.external_files import HashMemory, changed_files
 from tsumugi.workflow.inputs import JobInputs
+
+if TYPE_CHECKING:
+    from snakemake.workflow import Workflow  # it cannot be imported first
 
 SHOWN = 5  # of the files that were replaced
 
@@ -29,7 +31,7 @@ class ReplacedFiles:
     raises.
     """
 
-    def __init__(self, workflow: Workflow, config: Config, inputs: JobInputs) -> None:
+    def __init__(self, workflow: "Workflow", config: Config, inputs: JobInputs) -> None:
         self.workflow, self.config, self.inputs = workflow, config, inputs
         self._outdated: set[str] = set()  # manifests of results whose input files differ from the recorded ones
 
