@@ -24,8 +24,8 @@ import pyarrow as pa
 from corpus_growth import WANTED_BYTES, Cost, run_script
 from corpus_jobs import SPEC
 from results import Row, device_name, report
+from tsumugi.corpus.deduplication.band_keys import band_name, scheme_of
 from tsumugi.corpus.deduplication.hashes import ids_of
-from tsumugi.corpus.sign_shard import band_name, scheme_of
 from tsumugi.corpus.storage.parquet import ROW_GROUP_BYTES, open_table
 from tsumugi.layout import shard_name
 from tsumugi.provenance import read_manifest, write_manifest

@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tsumugi.corpus.deduplication.band_keys import scheme_of
 from tsumugi.corpus.deduplication.jaccard import ShingleSets, first_similar
 from tsumugi.corpus.deduplication.minhash import Scheme, Texts
-from tsumugi.corpus.sign_shard import scheme_of
 from tsumugi.corpus.storage.corpus_reader import CleanCorpus
 from tsumugi.corpus.storage.parquet import open_writer
 from tsumugi.layout import SPLITS

@@ -1,28 +1,16 @@
 """The band keys of a shard's documents, written once: what near duplicates are looked for by."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tsumugi.corpus.deduplication.minhash import Scheme
+from tsumugi.corpus.deduplication.band_keys import band_name, scheme_of
 from tsumugi.corpus.storage.parquet import open_writer, read_batches
 from tsumugi.provenance import Manifest, write_manifest
-
-KEYS_AT_ONCE = 1 << 20
-
-
-def scheme_of(near: Mapping[str, Any]) -> Scheme:
-    """How signatures are made for ``dedup.near``."""
-    return Scheme.for_threshold(near["threshold"], near["ngram"])
-
-
-def band_name(band: int) -> str:
-    """The column of a band."""
-    return f"band_{band:02d}"
 
 
 def sign_shard(spec: Mapping[str, Any], shard: Path, output: Path) -> Manifest:
@@ -51,9 +39,3 @@ def sign_shard(spec: Mapping[str, Any], shard: Path, output: Path) -> Manifest:
         results={"documents": documents, "bands": scheme.bands, "rows": scheme.rows},
         started=started,
     )
-
-
-def read_band(path: Path, band: int) -> Iterator[np.ndarray]:
-    """The keys of one band, in the order of the documents."""
-    for batch in read_batches(path, [band_name(band)], rows=KEYS_AT_ONCE):
-        yield batch.column(0).to_numpy()

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from tsumugi.corpus.deduplication.band_keys import read_band, scheme_of
 from tsumugi.corpus.deduplication.buckets import Buckets
 from tsumugi.corpus.deduplication.disjoint_sets import count_grouped, flatten, join_equal, mark_singletons, singletons
 from tsumugi.corpus.deduplication.hashes import id_column
 from tsumugi.corpus.deduplication.jaccard import join_similar, similarities
 from tsumugi.corpus.deduplication.minhash import Scheme, Texts
-from tsumugi.corpus.sign_shard import read_band, scheme_of
 from tsumugi.corpus.storage.open_files import allow_open_files
 from tsumugi.corpus.storage.parquet import read_batches
 
