@@ -6,7 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tsumugi.corpus.normalization.characters import count_characters, count_repeated
-from tsumugi.corpus.normalization.text_cleanup import are_clean, clean_text, clean_texts
+from tsumugi.corpus.normalization.clean_check import are_clean
+from tsumugi.corpus.normalization.clean_text import clean_text
+from tsumugi.corpus.normalization.text_cleanup import clean_texts
 
 KANA_AND_KANJI = re.compile(r"[\u3040-\u309f\u30a0-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f々〆]")
 UNTIDY = st.text(st.sampled_from("鳥が a\n\n\n \u3000\t\r\x0b\x0c\x85\u2028\x00\x1f\x7f\x9f\ufeff\ufffe"), max_size=30)

@@ -3,8 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from tsumugi.config.corpora import BlockedWordsFilter, BoilerplateFilter, LocalFiles
-from tsumugi.corpus.filters.filter_words import is_blank, normalized_words
+from tsumugi.config.corpora import LocalFiles
+from tsumugi.corpus.filters.blocked_words import BlockedWordsFilter
+from tsumugi.corpus.filters.boilerplate import BoilerplateFilter
+from tsumugi.corpus.filters.filter_words import is_blank
+from tsumugi.corpus.filters.length import LengthFilter
 from tsumugi.corpus.normalize_shard import Refinement
 from tsumugi.errors import TsumugiError
 
@@ -66,19 +69,35 @@ def test_a_word_of_which_nothing_is_left_is_refused(word):
         section = {"name": model.__annotations__["name"].__args__[0], key: ["良い", word]}
         with pytest.raises(ValidationError, match="wants a word; of white space alone nothing is left"):
             LocalFiles(reader="local_files", files=["x"], format="text", filters=[section])
-        for normalize in ("neologd", "nfkc", "none"):
-            with pytest.raises(TsumugiError, match=rf"filters\.{section['name']}\.{key}: nothing is left of"):
-                Refinement({"normalize": normalize, "cleaning": "plain", "filters": [section]})
+        with pytest.raises(TsumugiError, match=rf"filters\.0\.{key}\.1: wants a word; of white space alone nothing"):
+            Refinement({"normalize": "none", "cleaning": "plain", "filters": [section]})
+
+
+class Emptying:
+    """A step that takes all letters out, as a normalizer to come might."""
+
+    def texts(self, texts):
+        return ["".join(c for c in text if not c.isalpha()) for text in texts]
+
+
+@pytest.mark.parametrize(("model", "key"), [(BlockedWordsFilter, "words"), (BoilerplateFilter, "phrases")])
+def test_a_word_of_which_a_normalizer_leaves_nothing_is_refused(model, key):
+    section = {"name": model.__annotations__["name"].__args__[0], key: ["1", "良い"]}
+    with pytest.raises(TsumugiError, match=rf"filters\.{section['name']}\.{key}: nothing is left of '良い'"):
+        model(**section).with_normalized_words([Emptying()])
 
 
 def test_a_phrase_of_several_lines_is_refused_since_it_is_looked_for_line_by_line():
     section = {"name": "boilerplate", "phrases": ["良い", "A\nB"]}
     with pytest.raises(ValidationError, match="phrases: a phrase is looked for in one line after the other"):
         BoilerplateFilter(**section)
-    with pytest.raises(TsumugiError, match=r"filters\.boilerplate\.phrases: a phrase is looked for in one line"):
-        Refinement({"normalize": "nfkc", "cleaning": "plain", "filters": [section]})
+    for phrase in ("A\nB", "A\n"):  # the latter is one line, until it stands in a text
+        with pytest.raises(TsumugiError, match="phrases: a phrase is looked for in one line"):
+            Refinement(
+                {"normalize": "nfkc", "cleaning": "plain", "filters": [{"name": "boilerplate", "phrases": [phrase]}]}
+            )
 
 
 def test_other_filters_are_left_as_they_are():
-    section = {"name": "length", "min_characters": 3}
-    assert normalized_words(section, ()) == section
+    length = LengthFilter(name="length", min_characters=3)
+    assert length.with_normalized_words([Emptying()]) == length

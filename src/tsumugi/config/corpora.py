@@ -2,131 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from tsumugi.corpus.filters.filter_words import LINE_BREAK, is_blank
-from tsumugi.corpus.filters.language import KNOWN
+from tsumugi.corpus.filters import AnyFilter
+from tsumugi.corpus.normalization.normalizers import NORMALIZERS
+from tsumugi.corpus.normalization.text_cleanup import CLEANINGS
 from tsumugi.corpus.sources.addresses import is_url, name_of
-from tsumugi.schema.base import NUMBER, WHOLE, Flag, LocalPath, PositiveInt, Section, Seed, Share, text_like
-
-
-def _not_blank(word: str) -> str:
-    if is_blank(word):
-        raise ValueError("wants a word; of white space alone nothing is left when it is normalized")
-    return word
-
-
-Words = Annotated[tuple[Annotated[str, Field(min_length=1), AfterValidator(_not_blank)], ...], Field(min_length=1)]
-
-
-class LengthFilter(Section):
-    """Keep documents of a plausible length, in characters of the normalized text."""
-
-    name: Literal["length"]
-    min_characters: Annotated[int, Field(ge=0), WHOLE] = 0
-    max_characters: PositiveInt | None = None
-
-    @model_validator(mode="after")
-    def _some_length_passes(self) -> "LengthFilter":
-        if self.max_characters is not None and self.min_characters > self.max_characters:
-            raise ValueError(
-                f"min_characters ({self.min_characters}) is greater than max_characters ({self.max_characters})"
-            )
-        return self
-
-
-class JapaneseFilter(Section):
-    """Keep documents in which at least this share of the characters is kana or kanji."""
-
-    name: Literal["japanese"]
-    min_share: Share = 0.3
-
-
-class LanguageFilter(Section):
-    """Keep documents in one of these languages, as a small model tells it by 300 characters of each."""
-
-    name: Literal["language"]
-    languages: Annotated[tuple[Literal[*KNOWN], ...], Field(min_length=1)] = ("ja",)
-
-
-class TitleFilter(Section):
-    """Keep documents that have a title: a task that starts from the title needs one."""
-
-    name: Literal["title"]
-
-
-class RepeatedLinesFilter(Section):
-    """Keep documents of whose characters at most this share stand in lines that stood before."""
-
-    name: Literal["repeated_lines"]
-    max_share: Share = 0.2
-
-
-class RepeatedNgramsFilter(Section):
-    """Keep documents of whose n-grams of characters at most this share stood before in the document."""
-
-    name: Literal["repeated_ngrams"]
-    n: PositiveInt = 10
-    max_share: Share = 0.3
-
-
-class SymbolsFilter(Section):
-    """Keep documents of whose visible characters at most this share are neither letters nor digits."""
-
-    name: Literal["symbols"]
-    max_share: Share = 0.3
-
-
-class UrlsFilter(Section):
-    """Keep documents of whose characters at most this share stand in addresses of the web."""
-
-    name: Literal["urls"]
-    max_share: Share = 0.2
-
-
-class BoilerplateFilter(Section):
-    """Keep documents of whose lines at most this share hold one of the phrases, normalized as the texts are."""
-
-    name: Literal["boilerplate"]
-    phrases: Words = ("利用規約", "プライバシーポリシー", "無断転載", "All Rights Reserved", "JavaScript", "ログイン")
-    max_share: Share = 0.2
-
-    @model_validator(mode="after")
-    def _each_phrase_fits_into_a_line(self) -> "BoilerplateFilter":
-        if any(len(phrase.splitlines()) > 1 for phrase in self.phrases):
-            raise ValueError(f"phrases: {LINE_BREAK}")
-        return self
-
-
-class UnreadableFilter(Section):
-    """Keep documents of whose characters at most this share are control or private characters, or U+FFFD."""
-
-    name: Literal["unreadable"]
-    max_share: Share = 0.0
-
-
-class BlockedWordsFilter(Section):
-    """Keep documents that hold at most so many of these words, normalized as the texts are."""
-
-    name: Literal["blocked_words"]
-    words: Words
-    max_count: Annotated[int, Field(ge=0), WHOLE] = 0
-
-
-Filter = Annotated[
-    LengthFilter
-    | JapaneseFilter
-    | LanguageFilter
-    | TitleFilter
-    | RepeatedLinesFilter
-    | RepeatedNgramsFilter
-    | SymbolsFilter
-    | UrlsFilter
-    | BoilerplateFilter
-    | UnreadableFilter
-    | BlockedWordsFilter,
-    Field(discriminator="name"),
-]
+from tsumugi.schema.base import NUMBER, Flag, LocalPath, PositiveInt, Section, Seed, Share, name_in, text_like
 
 
 class Likeness(Section):
@@ -183,12 +65,12 @@ class CorpusBase(Section):
     oversized: Literal["refuse", "cut"] = Field(
         "refuse", description="what becomes of a larger document: it goes to rejected.parquet, or its beginning is kept"
     )
-    cleaning: Literal["plain", "title_brackets", "thesis"] = Field(
+    cleaning: name_in(CLEANINGS) = Field(
         "plain",
         description="title_brackets takes 【…】 off the ends of titles; thesis is the thesis's, for livedoor news",
     )
-    normalize: Literal["neologd", "nfkc", "none"] = "neologd"
-    filters: tuple[Filter, ...] = ()
+    normalize: name_in(NORMALIZERS) = "neologd"
+    filters: tuple[AnyFilter, ...] = ()
     dedup: Dedup = Dedup()
     leaks: Likeness = Field(
         Likeness(),

@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from tsumugi.corpus.deduplication.hashes import text_hashes
 from tsumugi.corpus.filters import build_filters, candidates
-from tsumugi.corpus.filters.filter_words import normalized_words
 from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 from tsumugi.corpus.normalization.text_cleanup import CLEANINGS, Step
 from tsumugi.corpus.storage.counts import StepCounts, count_column, count_texts
@@ -112,7 +111,7 @@ class Refinement:
         cleaning = _named("cleaning", spec["cleaning"], CLEANINGS)
         self._steps = (*cleaning.before, Step("normalize", normalizer, normalizer), *cleaning.after)
         self._wants_title = cleaning.wants_title
-        self._filters = build_filters(normalized_words(section, self._steps) for section in spec["filters"])
+        self._filters = [each.with_normalized_words(self._steps) for each in build_filters(spec["filters"])]
         self.counts = StepCounts()
         self.counts.declare("read", *(step.name for step in (*self._steps, *self._filters)))
 
@@ -142,9 +141,9 @@ class Refinement:
         for each in self._filters:
             stay = [place for place in stay if place not in found]
             found |= {
-                place: (each.name, objection)
+                place: (each.name, reason)
                 for place in stay
-                if (objection := each.objection(seen_by_filters[place])) is not None
+                if (reason := each.drop_reason(seen_by_filters[place])) is not None
             }
             if left is None or left.documents != len(texts) - len(found):  # else the same texts as before
                 left = count_texts([texts[place] for place in stay if place not in found])

@@ -1,9 +1,11 @@
 """What every model of a YAML file stands on: the strict base class, and names and numbers that are checked."""
 
+import operator
 import os
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -95,3 +97,13 @@ class Section(BaseModel):
     """Base of every section: immutable, strict about keys, and without infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def union_of(sections: Iterable[type[Section]], key: str) -> Any:
+    """The type of what is one of several sections; which one is said by ``key``, a ``Literal`` in each of them."""
+    return Annotated[reduce(operator.or_, sections), Field(discriminator=key)]
+
+
+def name_in(names: Iterable[str]) -> Any:
+    """The type of a text that is one of ``names``."""
+    return Literal[*names]

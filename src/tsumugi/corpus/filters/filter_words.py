@@ -2,13 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+from pydantic import AfterValidator, Field
 
 from tsumugi.errors import TsumugiError
 
-KEYS = ("words", "phrases")  # of a filter's section
-LINE_BREAK = "a phrase is looked for in one line after the other, so it can hold no line break"
 _NO_CHARACTERS = "\ufeff\ufffe\uffff"
 # Stands around a word while it is normalized, as a text would: white space at the end of a text does not stay, and no
 # rule makes one character of this and another.
@@ -30,20 +30,28 @@ def is_blank(word: str) -> bool:
     return all(c.isspace() or unicodedata.category(c) == "Cc" or c in _NO_CHARACTERS for c in kept)
 
 
-def normalized_words(section: Mapping[str, Any], steps: Sequence[TextStep]) -> dict[str, Any]:
-    """The section of a filter, its words as they stand in texts that have gone through ``steps``.
+def _not_blank(word: str) -> str:
+    if is_blank(word):
+        raise ValueError("wants a word; of white space alone nothing is left when it is normalized")
+    return word
+
+
+Words = Annotated[tuple[Annotated[str, Field(min_length=1), AfterValidator(_not_blank)], ...], Field(min_length=1)]
+
+
+def normalized_words(words: Sequence[str], steps: Sequence[TextStep], key: str) -> tuple[str, ...]:
+    """Words as they stand in texts that have gone through ``steps``.
+
+    Args:
+        key: of the configuration, under which the words are, for messages.
 
     Raises:
-        TsumugiError: of a word nothing is left, or a phrase has several lines.
+        TsumugiError: of a word nothing is left.
     """
-    found = dict(section)
-    for key in set(KEYS) & section.keys():
-        texts: Sequence[str] = [f"{_NEIGHBOR}{word}{_NEIGHBOR}" for word in section[key]]
-        for step in steps:
-            texts = step.texts(texts)
-        found[key] = [_NEEDLESS.sub("", text[1:-1]) for text in texts]
-        if gone := [word for word, left in zip(section[key], found[key], strict=True) if is_blank(left)]:
-            raise TsumugiError(f"filters.{section['name']}.{key}: nothing is left of {gone[0]!r} when it is normalized")
-        if key == "phrases" and any("\n" in phrase for phrase in found[key]):
-            raise TsumugiError(f"filters.{section['name']}.{key}: {LINE_BREAK}")
-    return found
+    texts: Sequence[str] = [f"{_NEIGHBOR}{word}{_NEIGHBOR}" for word in words]
+    for step in steps:
+        texts = step.texts(texts)
+    normalized = tuple(_NEEDLESS.sub("", text[1:-1]) for text in texts)
+    if gone := [word for word, left in zip(words, normalized, strict=True) if is_blank(left)]:
+        raise TsumugiError(f"{key}: nothing is left of {gone[0]!r} when it is normalized")
+    return normalized

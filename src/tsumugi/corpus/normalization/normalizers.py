@@ -3,8 +3,6 @@
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from tsumugi.corpus.normalization.neologd import neologd_all
-
 Normalizer = Callable[[Sequence[str]], list[str]]
 
 
@@ -13,4 +11,11 @@ def nfkc(texts: Sequence[str]) -> list[str]:
     return [unicodedata.normalize("NFKC", text) for text in texts]
 
 
-NORMALIZERS: dict[str, Normalizer] = {"neologd": neologd_all, "nfkc": nfkc, "none": list}
+def neologd_texts(texts: Sequence[str]) -> list[str]:
+    """The rules of mecab-ipadic-neologd, see :mod:`tsumugi.corpus.normalization.neologd_rules`."""
+    from tsumugi.corpus.normalization.neologd import neologd_all  # compiled: the configuration has the names alone
+
+    return neologd_all(texts)
+
+
+NORMALIZERS: dict[str, Normalizer] = {"neologd": neologd_texts, "nfkc": nfkc, "none": list}
