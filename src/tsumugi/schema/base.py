@@ -106,4 +106,4 @@ def union_of(sections: Iterable[type[Section]], key: str) -> Any:
 
 def name_in(names: Iterable[str]) -> Any:
     """The type of a text that is one of ``names``."""
-    return Literal[*names]
+    return Literal[tuple(names)]

@@ -24,7 +24,7 @@ def _suspects() -> np.ndarray:
 
 
 @numba.njit(cache=True)
-def _look_through(codes, ends, suspects, found):  # noqa: ANN001, ANN202 - numba reads the types off what it gets
+def _look_through(codes: np.ndarray, ends: np.ndarray, suspects: np.ndarray, found: np.ndarray) -> None:
     start = 0
     for text in range(len(ends)):
         found[text] = _nothing_to_do(codes[start : ends[text]], suspects)
