@@ -19,7 +19,8 @@ from corpus_samples import into_shards, write_jsonl
 from tsumugi.corpus.fetch_corpus import fetch_corpus
 from tsumugi.corpus.normalize_shard import normalize_shard
 from tsumugi.corpus.readers import READERS, Rejected
-from tsumugi.corpus.storage.document import SHARD_SCHEMA, Document
+from tsumugi.corpus.storage.document import Document
+from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.errors import TsumugiError
 
 COLUMNS = {"text": "text", "title": None, "category": None}

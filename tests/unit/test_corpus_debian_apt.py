@@ -10,9 +10,9 @@ import pytest
 
 from corpus_samples import MAN_PAGE, make_deb
 from test_corpus_debian_formats import NOVEL, tar
-from tsumugi.config.corpora import DebianDocs
 from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.readers.debian_docs import DebianDocs
 from tsumugi.errors import TsumugiError
 
 pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="there is no apt-get here")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from corpus_samples import MAN_PAGE, make_deb
-from tsumugi.config.corpora import DebianDocs
 from tsumugi.corpus.extract.aozora import extract_aozora
 from tsumugi.corpus.extract.electron import extract_electron
 from tsumugi.corpus.extract.html_sections import extract_sections, without_number
@@ -24,6 +23,7 @@ from tsumugi.corpus.extract.package_descriptions import extract_description
 from tsumugi.corpus.extract.tax_documents import extract_tax_documents
 from tsumugi.corpus.fetch_corpus import fetch_corpus, recorded_files
 from tsumugi.corpus.readers import READERS, RawFile
+from tsumugi.corpus.readers.debian_docs import DebianDocs
 from tsumugi.corpus.sources.registries import npm_archive, wheel_pattern
 from tsumugi.errors import TsumugiError
 

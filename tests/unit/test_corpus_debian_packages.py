@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from tsumugi.config.corpora import DebianDocs
 from tsumugi.corpus.extract.japanese import japanese_share
 from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.readers.debian_docs import DebianDocs
 
 WAIT_SECONDS = 120
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tsumugi.config.corpora import LocalFiles
 from tsumugi.corpus.fetch_corpus import fetch_corpus
+from tsumugi.corpus.readers.local_files import LocalFiles
 from tsumugi.corpus.sources.download import download
 from tsumugi.errors import TsumugiError
 

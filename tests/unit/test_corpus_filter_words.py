@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
-from tsumugi.config.corpora import LocalFiles
 from tsumugi.corpus.filters.blocked_words import BlockedWordsFilter
 from tsumugi.corpus.filters.boilerplate import BoilerplateFilter
 from tsumugi.corpus.filters.filter_words import is_blank
 from tsumugi.corpus.filters.length import LengthFilter
 from tsumugi.corpus.normalize_shard import Refinement
+from tsumugi.corpus.readers.local_files import LocalFiles
 from tsumugi.errors import TsumugiError
 
 WORDS = [

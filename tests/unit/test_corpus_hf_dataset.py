@@ -15,8 +15,8 @@ from huggingface_hub import constants
 from pydantic import ValidationError
 
 from stand_in_hub import standing_in
-from tsumugi.config.corpora import HfDataset
 from tsumugi.corpus.readers import READERS
+from tsumugi.corpus.readers.hf_dataset import HfDataset
 from tsumugi.corpus.sources.hub_layout import declared_splits, named_splits
 from tsumugi.errors import TsumugiError
 

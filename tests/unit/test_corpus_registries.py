@@ -1,5 +1,6 @@
 """Every entry of the corpus stage's registries, from the configuration to the job."""
 
+import inspect
 import subprocess
 import sys
 from typing import get_args
@@ -16,7 +17,10 @@ from tsumugi.corpus.filters import FILTERS, AnyFilter
 from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 from tsumugi.corpus.normalization.text_cleanup import CLEANINGS
 from tsumugi.corpus.normalize_shard import normalize_shard
-from tsumugi.corpus.storage.document import SHARD_SCHEMA, Document
+from tsumugi.corpus.readers import READERS, AnyCorpus
+from tsumugi.corpus.sections import CorpusBase
+from tsumugi.corpus.storage.document import Document
+from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.provenance import write_manifest
 from tsumugi.schema.spec_file import read_spec
 
@@ -68,13 +72,26 @@ def test_every_filter_goes_from_the_configuration_into_the_job(name, tmp_path):
 
 
 def test_the_configuration_knows_the_filters_of_the_registry():
-    (union, *_) = get_args(AnyFilter)
-    assert get_args(union) == FILTERS
     assert len(set(names(FILTERS, "name"))) == len(FILTERS)
     mapping = TypeAdapter(AnyFilter).json_schema()["discriminator"]["mapping"]
     assert {name: path.removeprefix("#/$defs/") for name, path in mapping.items()} == {
         name: each.__name__ for each in FILTERS for name in names([each], "name")
     }
+
+
+def test_the_configuration_knows_the_readers_of_the_registry():
+    mapping = TypeAdapter(AnyCorpus).json_schema()["discriminator"]["mapping"]
+    assert {name: path.removeprefix("#/$defs/") for name, path in mapping.items()} == {
+        name: reader.section.__name__ for name, reader in READERS.items()
+    }
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_has_a_section_and_its_two_functions(name):
+    reader = READERS[name]
+    assert issubclass(reader.section, CorpusBase) and name in reader.names
+    assert list(inspect.signature(reader.fetch).parameters) == ["spec", "folder", "corpus"]
+    assert list(inspect.signature(reader.read).parameters) == ["files", "spec"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +103,18 @@ def test_every_cleaning_and_normalizer_goes_from_the_configuration_into_the_job(
 
 
 def test_the_configuration_is_read_without_what_only_jobs_need():
-    heavy = ("torch", "transformers", "pyarrow", "numpy", "numba", "py3langid", "lxml", "debian", "mwparserfromhell")
+    heavy = (
+        "torch",
+        "transformers",
+        "pyarrow",
+        "numpy",
+        "numba",
+        "py3langid",
+        "lxml",
+        "debian",
+        "mwparserfromhell",
+        "requests",
+    )
     code = f"import sys, tsumugi.config.loading; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n", "Snakemake reads the configuration at each start, and so does each of its jobs"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from tsumugi.config.corpora import Corpus
 from tsumugi.config.needs import Needs
+from tsumugi.corpus.readers import AnyCorpus
 from tsumugi.schema.base import (
     NUMBER,
     WHOLE,
@@ -397,7 +397,7 @@ def _own_name(name: str) -> str:
 class Config(Section):
     """The whole of an experiment."""
 
-    corpora: Annotated[dict[Name, Corpus], Field(min_length=1)]
+    corpora: Annotated[dict[Name, AnyCorpus], Field(min_length=1)]
     tokenizers: dict[Annotated[Name, AfterValidator(_own_name)], Tokenizer] = Field(default={})
     architectures: dict[Name, Architecture] = Field(default={})
     recipes: dict[Name, Recipe] = Field(default={})

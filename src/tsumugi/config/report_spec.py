@@ -11,9 +11,10 @@ def report_spec(config: Config) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     for report in config.reports.values():
         for name in report.runs:
-            while name in config.runs:
-                runs[name] = _run(config, name)
-                name = config.runs[name].init_from
+            source: str | None = name
+            while source is not None and source in config.runs:
+                runs[source] = _run(config, source)
+                source = config.runs[source].init_from
     tokenizers = sorted({run["tokenizer"] for run in runs.values()} & set(config.tokenizers))
     corpora = {config.tasks[report.task].corpus for report in config.reports.values()}
     for run in runs.values():

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from tsumugi.corpus.find_duplicates import DUPLICATES_SCHEMA, EXACT
 from tsumugi.corpus.normalize_shard import DROPPED_SCHEMA, dropped_row
 from tsumugi.corpus.storage.counts import Count, StepCounts
-from tsumugi.corpus.storage.document import SHARD_SCHEMA
 from tsumugi.corpus.storage.dropped_samples import Samples
 from tsumugi.corpus.storage.parquet import open_table, open_writer, read_batches, read_rows, values_of
+from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.provenance import Manifest, read_manifest, write_manifest
 
 # Edges of the length histogram, in characters; the last class is open.

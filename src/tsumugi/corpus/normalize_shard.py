@@ -12,8 +12,8 @@ from tsumugi.corpus.filters import build_filters, candidates
 from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 from tsumugi.corpus.normalization.text_cleanup import CLEANINGS, Step
 from tsumugi.corpus.storage.counts import StepCounts, count_column, count_texts
-from tsumugi.corpus.storage.document import SHARD_SCHEMA
 from tsumugi.corpus.storage.parquet import open_writer, read_batches, values_of
+from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import Manifest, write_manifest
 
@@ -137,7 +137,8 @@ class Refinement:
             elif self._wants_title and not title:
                 found[place] = ("no_title", "nothing is left of the title")
         seen_by_filters = candidates(texts, titles) if self._filters else []
-        stay, left = range(len(texts)), None
+        stay: Sequence[int] = range(len(texts))
+        left = None
         for each in self._filters:
             stay = [place for place in stay if place not in found]
             found |= {

@@ -11,12 +11,13 @@ from tsumugi.atomic import atomic_directory
 from tsumugi.corpus.fetch_corpus import recorded_files
 from tsumugi.corpus.readers import READERS, Rejected
 from tsumugi.corpus.storage.counts import Count, StepCounts
-from tsumugi.corpus.storage.document import SHARD_SCHEMA, Document, shard_of
+from tsumugi.corpus.storage.document import Document, shard_of
 from tsumugi.corpus.storage.encodings import foreign_encoding
 from tsumugi.corpus.storage.open_files import allow_open_files
 from tsumugi.corpus.storage.parquet import open_writer
 from tsumugi.corpus.storage.rejected_record import OVERSIZED, SAMPLE_BYTES
 from tsumugi.corpus.storage.rejects import REJECTED_SCHEMA, Rejects
+from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.errors import TsumugiError
 from tsumugi.layout import shard_name
 from tsumugi.provenance import Manifest, write_manifest

@@ -4,27 +4,55 @@ import operator
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import reduce
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import CoreSchema, core_schema
 
 from tsumugi.schema.plain_scalars import decimal_number, is_number_by_other_rules
 
 
-def text_like(pattern: str, wanted: str) -> Any:
-    """The type of a text that matches a regular expression; the error says in words what is ``wanted``."""
+@dataclass(frozen=True)
+class TextLike:
+    """Marks a text that has to match a regular expression; the error says in words what is ``wanted``."""
 
-    def check(value: str) -> str:
-        if not re.search(pattern, value):
-            raise ValueError(f"wants {wanted}")
+    pattern: str
+    wanted: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": self.pattern}
+
+    def _check(self, value: str) -> str:
+        if not re.search(self.pattern, value):
+            raise ValueError(f"wants {self.wanted}")
         return value
 
-    return Annotated[str, AfterValidator(check), Field(json_schema_extra={"pattern": pattern})]
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that is one of ``names``."""
+
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
 
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"  # names become folder names and Snakemake wildcards: no "/", no "."
-Name = text_like(NAME, "a name of letters, digits, '-' and '_' that begins with a letter or digit")
+Name = Annotated[str, TextLike(NAME, "a name of letters, digits, '-' and '_' that begins with a letter or digit")]
 
 
 LocalPath = Annotated[str, AfterValidator(os.path.expanduser)]  # "~" is the home folder, as in a shell
@@ -99,11 +127,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def union_of(sections: Iterable[type[Section]], key: str) -> Any:
-    """The type of what is one of several sections; which one is said by ``key``, a ``Literal`` in each of them."""
-    return Annotated[reduce(operator.or_, sections), Field(discriminator=key)]
+@dataclass(frozen=True)
+class SectionOf:
+    """Marks a section that is one of several; ``key``, a ``Literal`` in each of them, says which."""
 
+    sections: tuple[type[Section], ...]
+    key: str
 
-def name_in(names: Iterable[str]) -> Any:
-    """The type of a text that is one of ``names``."""
-    return Literal[tuple(names)]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler.generate_schema(Annotated[reduce(operator.or_, self.sections), Field(discriminator=self.key)])

@@ -15,6 +15,8 @@ from tsumugi import layout
 from tsumugi.config.experiment import Config
 from tsumugi.config.report_spec import report_spec
 from tsumugi.config.specs import SPECS
+from tsumugi.corpus.readers.files import FileCorpus
+from tsumugi.corpus.readers.hf_dataset import HfDataset
 from tsumugi.corpus.sources.addresses import is_url
 from tsumugi.corpus.sources.file_patterns import matching_files
 from tsumugi.errors import TsumugiError
@@ -45,8 +47,8 @@ class JobInputs:
             WorkflowError: a pattern matches no file, or one whose name Snakemake cannot take.
         """
         section = self.config.corpora[corpus]
-        key, patterns = "files", getattr(section, "files", ())
-        if section.reader == "hf_dataset" and section.folder:
+        key, patterns = "files", section.files if isinstance(section, FileCorpus) else ()
+        if isinstance(section, HfDataset) and section.folder:
             folder = escape(str(Path(section.folder)))  # as the reader writes its files' paths
             key, patterns = "folder", (f"{folder}/**/*.arrow", f"{folder}/**/state.json")
         files: set[str] = set()

@@ -11,6 +11,8 @@ from snakemake.logging import logger
 from tsumugi import layout
 from tsumugi.config.experiment import Config
 from tsumugi.config.specs import SPECS
+from tsumugi.corpus.readers.files import FileCorpus
+from tsumugi.corpus.readers.hf_dataset import HfDataset
 from tsumugi.corpus.sources.addresses import is_url, name_of
 from tsumugi.errors import TsumugiError
 from tsumugi.provenance import read_manifest
@@ -71,7 +73,7 @@ class ReplacedFiles:
             return
         recorded = set(read_manifest(manifest)["outputs"])
         # of a saved dataset one part is read; others may lie beside it
-        one_part = self.config.corpora[corpus].reader == "hf_dataset"
+        one_part = isinstance(self.config.corpora[corpus], HfDataset)
 
         def own_files() -> Iterable[str]:
             files = self.inputs.raw_files(corpus)
@@ -90,9 +92,9 @@ class ReplacedFiles:
     def _fetched(self, corpus: str, recorded: set[str]) -> set[str]:
         """Recorded raw files that a reader has fetched: when they are gone, others may take their place."""
         section = self.config.corpora[corpus]
-        if section.reader == "hf_dataset" and section.folder:
+        if isinstance(section, HfDataset) and section.folder:
             return set()
-        if not hasattr(section, "files"):
+        if not isinstance(section, FileCorpus):
             return recorded
         return {f"data/{corpus}/{name_of(file)}" for file in section.files if is_url(file)}
 

@@ -1,7 +1,7 @@
 """Filters: each decides whether a document is kept, and says why not. A new one is a file and a line of ``FILTERS``."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from tsumugi.corpus.filters.title import TitleFilter
 from tsumugi.corpus.filters.unreadable import UnreadableFilter
 from tsumugi.corpus.filters.urls import UrlsFilter
 from tsumugi.errors import TsumugiError
-from tsumugi.schema.base import Section, union_of
+from tsumugi.schema.base import Section, SectionOf
 from tsumugi.schema.mistakes import describe
 
 # In the order in which messages and the JSON schema name them.
@@ -36,10 +36,7 @@ FILTERS: tuple[type[Filter], ...] = (
     BlockedWordsFilter,
 )
 
-if TYPE_CHECKING:
-    AnyFilter = Filter
-else:  # no type checker reads a union off a tuple
-    AnyFilter = union_of(FILTERS, "name")
+AnyFilter = Annotated[Filter, SectionOf(FILTERS, "name")]
 
 
 class _Filters(Section):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from tsumugi.corpus.filters.base import Candidate, Filter
-from tsumugi.schema.base import name_in
+from tsumugi.schema.base import OneOf
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -25,17 +25,13 @@ hu hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn mr
 pl ps pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta te tg th tk tl tr tt ug uk ur uz vi vo wa xh yo zh zu
 """
 KNOWN = tuple(_CODES.split())
-if TYPE_CHECKING:
-    LanguageCode = str
-else:
-    LanguageCode = name_in(KNOWN)
 
 
 class LanguageFilter(Filter):
     """Keep documents in one of these languages, as a small model tells it by 300 characters of each."""
 
     name: Literal["language"]
-    languages: Annotated[tuple[LanguageCode, ...], Field(min_length=1)] = ("ja",)
+    languages: Annotated[tuple[Annotated[str, OneOf(KNOWN)], ...], Field(min_length=1)] = ("ja",)
 
     @cached_property
     def _model(self) -> "LanguageIdentifier":

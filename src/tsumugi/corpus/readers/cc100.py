@@ -3,8 +3,10 @@
 import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
 from tsumugi.corpus.storage.rejected_record import CONVERT, Rejected, sample, zero_byte
@@ -14,6 +16,12 @@ LARGEST_CHARACTER = 4  # bytes
 _BLANK = rb"[ \t\r\x0b\x0c]*"
 _BETWEEN = re.compile(rb"\n(?:" + _BLANK + rb"\n)+")
 _LEADING, _TRAILING = re.compile(rb"(?:" + _BLANK + rb"\n)+"), re.compile(rb"(?:\n" + _BLANK + rb")+\Z")
+
+
+class Cc100(FileCorpus):
+    """CC-100: a paragraph a line, a blank line between documents; .xz or plain."""
+
+    reader: Literal["cc100"]
 
 
 def read_cc100(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -85,3 +93,6 @@ def _document(file: RawFile, stretch: _Stretch) -> Document | Rejected:
     if "\0" in text:
         return zero_byte(f"{file.path}:{stretch.first}", stretch.data)
     return Document(text, "", "", file.path, file.licence, {"line": stretch.first})
+
+
+CC100 = Reader(Cc100, find_files, read_cc100)

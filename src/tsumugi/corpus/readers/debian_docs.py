@@ -3,54 +3,61 @@
 What pages look like is found from where they lie in a package: see ``package_pages``.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cmp_to_key
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
+from typing import Annotated, Any, Literal
 
-from debian.debfile import DebFile
-from debian.debian_support import version_compare
+from pydantic import Field, model_validator
 
-from tsumugi.corpus.readers.package_index import DESCRIPTIONS, LICENCE, PACKAGES, read_descriptions
-from tsumugi.corpus.readers.package_members import DAMAGE, MemberReader
-from tsumugi.corpus.readers.package_pages import licence_of
-from tsumugi.corpus.sources.apt import download_descriptions, download_packages, download_sources
-from tsumugi.corpus.sources.registries import download_npm, download_wheels, npm_archive, wheel_pattern
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.sections import CorpusBase
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
-from tsumugi.errors import TsumugiError
+from tsumugi.schema.base import Flag, TextLike
 
-Download = Callable[[Sequence[str], Path, str], None]
-INDEXES = (PACKAGES, DESCRIPTIONS)
+DebianName = Annotated[str, TextLike(r"^[a-z0-9][a-z0-9+.-]+$", "the name of a Debian package")]
+NpmPackage = Annotated[str, TextLike(r"^(@[a-z0-9._-]+/)?[a-z0-9][a-z0-9._-]*@\d[\w.+-]*$", "name@version")]
+PypiPackage = Annotated[str, TextLike(r"^[A-Za-z0-9][\w.-]*==\d[\w.+!]*$", "name==version")]
+MemberPatterns = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+
+
+class DebianDocs(CorpusBase):
+    """Japanese documents out of packages, fetched by name: Debian's with apt-get, others with npm and pip."""
+
+    reader: Literal["debian_docs"]
+    packages: tuple[DebianName, ...] = Field((), description="of Debian: manuals, manual pages, help")
+    source_packages: tuple[DebianName, ...] = Field((), description="of Debian: sentencepiece brings a novel")
+    package_descriptions: Flag = Field(
+        False, description="the Japanese descriptions of all of Debian's packages; their licence is not stated"
+    )
+    npm_packages: tuple[NpmPackage, ...] = Field((), description="name@version: electron-i18n, freee-mcp")
+    pypi_packages: tuple[PypiPackage, ...] = Field((), description="name==version: juricode-mcp")
+    members: dict[DebianName, MemberPatterns] = Field(
+        default={}, description="of these packages, only members whose path matches one of the patterns (with *)"
+    )
+
+    @model_validator(mode="after")
+    def _there_is_something_to_read(self) -> "DebianDocs":
+        named = {*self.packages, *self.source_packages, *(npm.rpartition("@")[0] for npm in self.npm_packages)}
+        if not named and not self.pypi_packages and not self.package_descriptions:
+            raise ValueError(
+                "give packages, source_packages, npm_packages, pypi_packages or package_descriptions: true"
+            )
+        if unknown := sorted(set(self.members) - named):
+            raise ValueError(f"members: {', '.join(unknown)} is none of the packages ({', '.join(sorted(named))})")
+        return self
 
 
 def fetch_debian_docs(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
-    """Find the files in ``folder``, else download them into it. Of several versions a pinned or the newest counts.
+    """Find the files of the packages in ``folder``, else download them into it.
 
     Raises:
-        TsumugiError: a package can be neither found nor downloaded, or is damaged.
+        TsumugiError: see :func:`tsumugi.corpus.readers.package_files.fetch_package_files`.
     """
-    pins = spec.get("sha256") or {}
+    # what knows archives and pages is imported by the jobs, as below, not with the configuration
+    from tsumugi.corpus.readers.package_files import fetch_package_files
 
-    def fetch(key: str, pattern: Callable[[str], str], download: Download) -> Iterator[tuple[str, Path]]:
-        packages = list(spec.get(key) or ())
-        missing = [package for package in packages if not _kept(folder, pattern(package))]
-        if missing:
-            download(missing, folder, corpus)
-        for package in packages:
-            yield package, _choose(package, _kept(folder, pattern(package)), pins, f"corpora.{corpus}.{key}")
-
-    files = [_describe(path) for _, path in fetch("packages", "{}_*.deb".format, download_packages)]
-    for package, path in fetch("source_packages", "{}_*.orig.tar.*".format, download_sources):
-        files.append(RawFile(str(path), package, _version(path), licence_of(package)))
-    for package, path in fetch("npm_packages", npm_archive, download_npm):
-        name, _, version = package.rpartition("@")
-        files.append(RawFile(str(path), name, version, licence_of(name)))
-    for package, path in fetch("pypi_packages", wheel_pattern, download_wheels):
-        name, _, version = package.partition("==")
-        files.append(RawFile(str(path), name, version, licence_of(name)))
-    return files + (_fetch_indexes(folder, corpus) if spec.get("package_descriptions") else [])
+    return fetch_package_files(spec, folder, corpus)
 
 
 def read_debian_docs(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document]:
@@ -60,6 +67,9 @@ def read_debian_docs(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Itera
         TsumugiError: a package is damaged; also when that shows only at its end, after documents have been yielded. Or
             it holds no page that is known here.
     """
+    from tsumugi.corpus.readers.package_index import INDEXES, read_descriptions
+    from tsumugi.corpus.readers.package_members import MemberReader
+
     reader = MemberReader(spec.get("members") or {})
     for file in files:
         if not file.path.endswith(INDEXES):
@@ -67,37 +77,4 @@ def read_debian_docs(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Itera
     yield from read_descriptions(files)
 
 
-def _kept(folder: Path, pattern: str) -> list[Path]:
-    return sorted(file for file in folder.glob(pattern) if file.suffix != ".asc")  # beside a source, its signature
-
-
-def _choose(package: str, kept: Sequence[Path], pinned: Mapping[str, str], key: str) -> Path:
-    if not kept:
-        raise TsumugiError(f"{key}: no file of {package} was brought; check the name")
-    candidates = [file for file in kept if file.name in pinned] or kept
-    by_version = cmp_to_key(lambda a, b: version_compare(_version(a), _version(b)))
-    return max(candidates, key=by_version) if len(candidates) > 1 else candidates[0]
-
-
-def _version(path: Path) -> str:
-    """The second part of a Debian file's name."""
-    version = path.name.partition("_")[2].partition("_")[0].partition(".orig.tar")[0]
-    return unquote(version)  # apt-get writes the colon behind an epoch as %3a
-
-
-def _describe(path: Path) -> RawFile:
-    try:
-        with DebFile(str(path)) as package:
-            control = package.debcontrol()
-    except (*DAMAGE, ValueError) as error:
-        raise TsumugiError(
-            f"{path}: not a readable Debian package ({error}); delete it, and it is fetched anew"
-        ) from None
-    return RawFile(str(path), control["Package"], control["Version"], licence_of(control["Package"]))
-
-
-def _fetch_indexes(folder: Path, corpus: str) -> list[RawFile]:
-    if not _kept(folder, f"*{DESCRIPTIONS}"):
-        download_descriptions(folder, corpus)
-    indexes = [file for ending in INDEXES for file in _kept(folder, f"*{ending}")]
-    return [RawFile(str(file), file.name, None, LICENCE) for file in indexes]
+DEBIAN_DOCS = Reader(DebianDocs, fetch_debian_docs, read_debian_docs)

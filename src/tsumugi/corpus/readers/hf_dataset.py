@@ -2,18 +2,47 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tsumugi.corpus.readers.local_files import document_of, read_local_files
-from tsumugi.corpus.readers.saved_dataset import AGAIN, STATE, SavedState, saved_rows
-from tsumugi.corpus.sources.hub import fetch_from_hub
+from pydantic import Field, model_validator
+
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.local_files import Columns, document_of, read_local_files
+from tsumugi.corpus.sections import CorpusBase
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
 from tsumugi.corpus.storage.rejected_record import Rejected
 from tsumugi.errors import TsumugiError
+from tsumugi.schema.base import LocalPath, TextLike
 from tsumugi.schema.json_object import read_json_object
 
 DEFAULT_PART = "train"  # of the configuration: what a dataset without splits is read as
+DatasetName = Annotated[
+    str, TextLike(r"^\w[\w.-]*(/\w[\w.-]*)?$", "the name of a dataset on the hub, as in org/dataset")
+]
+
+
+class HfDataset(CorpusBase):
+    """A dataset of Hugging Face: saved here with ``save_to_disk``, or on the hub, of which the Parquet is fetched."""
+
+    reader: Literal["hf_dataset"]
+    folder: LocalPath | None = Field(None, description="of a saved dataset; give this or name")
+    name: DatasetName | None = Field(None, description="on the hub, as in org/dataset")
+    config: str | None = Field(None, description="of the dataset name: its subset; default, or the only one")
+    revision: str | None = Field(
+        None, description="of the dataset name: branch, tag or commit; the main branch, or the hub's own conversion"
+    )
+    part: str = Field(DEFAULT_PART, description="which of the dataset's splits is read; ours are made of it")
+    columns: Columns = Columns()
+    licence: str = Field("unknown", description="where it says nothing, of the dataset name that of its card")
+
+    @model_validator(mode="after")
+    def _it_is_here_or_on_the_hub(self) -> "HfDataset":
+        if (self.folder is None) == (self.name is None):
+            raise ValueError("give folder (a saved dataset) or name (one on the hub), and not both")
+        if self.folder is not None and (self.config is not None or self.revision is not None):
+            raise ValueError("config and revision are for a dataset on the hub (name); a folder has none")
+        return self
 
 
 def fetch_hf_dataset(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[RawFile]:
@@ -23,7 +52,11 @@ def fetch_hf_dataset(spec: Mapping[str, Any], folder: Path, corpus: str) -> list
         TsumugiError: the folder holds no saved dataset, or no such split, or a file of it is missing; or see
             :func:`tsumugi.corpus.sources.hub.fetch_from_hub`.
     """
-    return _find_saved(spec, corpus) if spec.get("folder") else fetch_from_hub(spec, folder, corpus)
+    if spec.get("folder"):
+        return _find_saved(spec, corpus)
+    from tsumugi.corpus.sources.hub import fetch_from_hub  # like pyarrow below: not imported with the configuration
+
+    return fetch_from_hub(spec, folder, corpus)
 
 
 def read_hf_dataset(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -37,6 +70,8 @@ def read_hf_dataset(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterat
 
 def _find_saved(spec: Mapping[str, Any], corpus: str) -> list[RawFile]:
     """The Arrow files of a saved dataset, or of one split of a saved ``DatasetDict``, and the state that names them."""
+    from tsumugi.corpus.readers.saved_dataset import AGAIN, STATE, SavedState
+
     key, path = f"corpora.{corpus}", Path(spec["folder"])
     splits = read_json_object(path / "dataset_dict.json", AGAIN).get("splits")
     if splits is not None:
@@ -54,6 +89,8 @@ def _find_saved(spec: Mapping[str, Any], corpus: str) -> list[RawFile]:
 
 
 def _read_saved(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
+    from tsumugi.corpus.readers.saved_dataset import STATE, SavedState, saved_rows
+
     by_name = {file.name: file for file in files}
     if STATE not in by_name:
         raise TsumugiError(f"{spec['folder']}: {STATE} was not recorded with its files; run fetch_corpus again")
@@ -61,3 +98,6 @@ def _read_saved(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[D
     for path, number, record in saved_rows(state, spec["columns"].values()):
         file = by_name[path.name]
         yield record if isinstance(record, Rejected) else document_of(file, number, record, spec["columns"])
+
+
+HF_DATASET = Reader(HfDataset, fetch_hf_dataset, read_hf_dataset)

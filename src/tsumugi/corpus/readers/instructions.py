@@ -6,9 +6,12 @@ Records of ``instruction``, ``input`` (may be empty or missing) and ``output``, 
 import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.readers.json_lines import DECODER, json_lines, text_field
+from tsumugi.corpus.sections import Dedup
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
 from tsumugi.corpus.storage.rejected_record import CONVERT, Rejected
@@ -18,6 +21,16 @@ from tsumugi.schema.strict_json import RepeatedKeyError
 
 BLANK = " \t\r\n"
 LIST_WANTED = "a file holds a list of records, or several one behind the other"
+
+
+class Instructions(FileCorpus):
+    """Instruction sets in Alpaca's form: instruction, input and output, as a JSON list or an object a line.
+
+    Exact duplicates stay unless ``dedup`` asks for it: many instructions have the same short answer.
+    """
+
+    reader: Literal["instructions"]
+    dedup: Dedup = Dedup(exact=False)
 
 
 def read_instructions(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -131,3 +144,6 @@ class _Text:
             raise TsumugiError(f"{self._stream.path}: not UTF-8 ({error.reason}); {CONVERT}") from None
         self._text, self._start = self._text[self._start :] + text, 0
         return bool(block)
+
+
+INSTRUCTIONS = Reader(Instructions, find_files, read_instructions)

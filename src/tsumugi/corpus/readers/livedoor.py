@@ -8,8 +8,10 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.file_kinds import LOOKED_AT, why_no_text
 from tsumugi.corpus.storage.raw_file import RawFile
@@ -25,6 +27,12 @@ CATEGORIES = (
 )
 ARTICLE = re.compile(r"text/(?P<category>[a-z-]+)/(?P=category)-\d+\.txt")
 NO_ARTICLE = {"LICENSE.txt", "README.txt", "CHANGES.txt"}
+
+
+class Livedoor(FileCorpus):
+    """The livedoor news corpus, as it is published: ldcc-20140209.tar.gz."""
+
+    reader: Literal["livedoor"]
 
 
 def read_livedoor(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -102,3 +110,6 @@ def _read_to_the_end(stream: RawStream) -> None:
     while block := stream.read():
         if block.strip(b"\0"):
             raise TsumugiError(f"{stream.path}: there is more behind the end of the tar archive; fetch it again")
+
+
+LIVEDOOR = Reader(Livedoor, find_files, read_livedoor)

@@ -4,21 +4,30 @@ import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from tsumugi.corpus.readers.arrow_rows import rows_of
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.readers.json_lines import json_lines
 from tsumugi.corpus.readers.separated import Record, csv_records, tsv_records
 from tsumugi.corpus.storage.document import Document
-from tsumugi.corpus.storage.parquet import outside_metadata, read_batches
 from tsumugi.corpus.storage.raw_file import RawFile
 from tsumugi.corpus.storage.rejected_record import CONVERT, OVERSIZED, Rejected, sample, zero_byte
 from tsumugi.corpus.storage.streams import NotTextError, open_text
+from tsumugi.schema.base import OneOf, Section
 
-Columns = Mapping[str, str | None]
+ColumnNames = Mapping[str, str | None]
 LARGEST_CHARACTER = 4  # bytes
 LINE_END = re.compile(rb"\r\n?|\n")  # a text may mix them; cleaning makes all of them one
 ADVICE = "replace the file, or correct files, format and columns"
+
+
+class Columns(Section):
+    """Which field of a record holds what. ``title`` and ``category`` may be absent."""
+
+    text: str = "text"
+    title: str | None = "title"
+    category: str | None = None
 
 
 def read_local_files(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -33,7 +42,7 @@ def read_local_files(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Itera
             yield record if isinstance(record, Rejected) else document_of(file, number, record, spec["columns"])
 
 
-def document_of(file: RawFile, number: int, record: Mapping[str, Any], columns: Columns) -> Document | Rejected:
+def document_of(file: RawFile, number: int, record: Mapping[str, Any], columns: ColumnNames) -> Document | Rejected:
     """The document in a record, whose fields ``columns`` names; ``number`` is its line or row."""
     fields = {}
     place = f"{file.path}:{number}"
@@ -63,6 +72,9 @@ def _jsonl(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
 
 
 def _parquet(path: str, spec: Mapping[str, Any]) -> Iterator[Record]:
+    from tsumugi.corpus.readers.arrow_rows import rows_of  # pyarrow takes long to import with the configuration
+    from tsumugi.corpus.storage.parquet import outside_metadata, read_batches
+
     number = 0
     wanted = sorted({name for name in spec["columns"].values() if name is not None})
     for batch in read_batches(path, wanted, ADVICE, metadata=outside_metadata(path, ADVICE)):
@@ -121,3 +133,17 @@ FORMATS: dict[str, Callable[[str, Mapping[str, Any]], Iterator[Record]]] = {
     "parquet": _parquet,
     "text": _text,
 }
+
+
+class LocalFiles(FileCorpus):
+    """One's own files: JSON lines, CSV, TSV (whose fields are never quoted), Parquet, or plain text.
+
+    Of plain text a file is a document, its first line the title.
+    """
+
+    reader: Literal["local_files"]
+    format: Annotated[str, OneOf(FORMATS)]
+    columns: Columns = Columns()
+
+
+LOCAL_FILES = Reader(LocalFiles, find_files, read_local_files)

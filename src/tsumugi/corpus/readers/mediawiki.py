@@ -1,11 +1,10 @@
 """Wikipedia and Wikinews: XML dumps (``pages-articles.xml.bz2``) and CirrusSearch dumps (``…-content.json.gz``)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from lxml import etree
-
-from tsumugi.corpus.extract.wikitext import extract_wikitext
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.readers.json_lines import json_lines, object_field, text_field
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
@@ -15,6 +14,12 @@ from tsumugi.errors import TsumugiError
 
 LICENCES = {"wikipedia": "CC-BY-SA-4.0", "wikinews": "CC-BY-2.5"}
 ARTICLES = "0"  # the namespace
+
+
+class MediaWiki(FileCorpus):
+    """Wikipedia or Wikinews: an XML dump (pages-articles.xml.bz2) or a CirrusSearch dump (content.json.gz)."""
+
+    reader: Literal["wikipedia", "wikinews"]
 
 
 def read_mediawiki(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -37,6 +42,8 @@ def read_mediawiki(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterato
 
 
 def _xml(file: RawFile, licence: str, max_document_bytes: int) -> Iterator[Document | Rejected]:
+    from lxml import etree  # as below: imported by those who read a dump, not with the configuration
+
     with open_text(file.path) as stream:
         # no entity and no address of the file is followed; of the tree only the page at hand is kept
         options = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": True}
@@ -58,6 +65,8 @@ def _xml(file: RawFile, licence: str, max_document_bytes: int) -> Iterator[Docum
 
 
 def _page(file: RawFile, licence: str, found: Mapping[str, Any], max_document_bytes: int) -> Document | Rejected:
+    from tsumugi.corpus.extract.wikitext import extract_wikitext
+
     title, number = found["title"].text or "", int(found["title"].getparent().findtext("{*}id"))
     markup = found["text"].text or "" if "text" in found else ""
     place = f"{file.path}:page {number}"
@@ -88,3 +97,6 @@ def _cirrus(file: RawFile, licence: str, max_document_bytes: int) -> Iterator[Do
                 continue
             meta = {"page": number, "timestamp": record.get("timestamp"), "categories": record.get("category") or []}
             yield Document(text, title, "", f"{file.name}:{number}", licence, meta)
+
+
+MEDIAWIKI = Reader(MediaWiki, find_files, read_mediawiki)

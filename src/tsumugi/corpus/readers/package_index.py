@@ -12,6 +12,7 @@ from tsumugi.errors import TsumugiError
 
 LICENCE = "not stated in the index"
 DESCRIPTIONS, PACKAGES = "_Translation-ja.gz", "_Packages.gz"
+INDEXES = (PACKAGES, DESCRIPTIONS)
 LONGEST_LINE = 2**20
 
 

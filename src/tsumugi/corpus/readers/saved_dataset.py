@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tsumugi.corpus.readers.arrow_rows import rows_of
-from tsumugi.corpus.storage.parquet import refuse_repeated_columns
+from tsumugi.corpus.storage.column_names import refuse_repeated_columns
 from tsumugi.corpus.storage.rejected_record import Rejected
 from tsumugi.errors import TsumugiError
 from tsumugi.schema.json_object import read_json_object

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tsumugi.corpus.readers.json_lines import line_limit
-from tsumugi.corpus.storage.parquet import refuse_repeated_columns
+from tsumugi.corpus.storage.column_names import refuse_repeated_columns
 from tsumugi.corpus.storage.rejected_record import CONVERT, OVERSIZED, SAMPLE_BYTES, Rejected, sample, zero_byte
 from tsumugi.corpus.storage.streams import Line, lines
 from tsumugi.errors import TsumugiError

@@ -1,14 +1,28 @@
 """Corpora of web pages that come as JSON lines: mC4 and OSCAR."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from tsumugi.corpus.readers.base import Reader
+from tsumugi.corpus.readers.files import FileCorpus, find_files
 from tsumugi.corpus.readers.json_lines import json_lines, object_field, text_field
 from tsumugi.corpus.storage.document import Document
 from tsumugi.corpus.storage.raw_file import RawFile
 from tsumugi.corpus.storage.rejected_record import Rejected
 
 Record = Mapping[str, Any]
+
+
+class Mc4(FileCorpus):
+    """mC4: a JSON object a line, with ``text``; .json.gz."""
+
+    reader: Literal["mc4"]
+
+
+class Oscar(FileCorpus):
+    """OSCAR 23.01: a JSON object a line, with ``content`` and quality metadata; .jsonl.zst."""
+
+    reader: Literal["oscar"]
 
 
 def read_mc4(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator[Document | Rejected]:
@@ -57,3 +71,7 @@ def _documents(
                 yield text if isinstance(text, Rejected) else meta
                 continue
             yield Document(text, "", "", file.path, file.licence, {"line": number, **meta})
+
+
+MC4 = Reader(Mc4, find_files, read_mc4)
+OSCAR = Reader(Oscar, find_files, read_oscar)

@@ -6,12 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
-SHARD_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("id", "text", "title", "category", "source", "licence", "meta")]
-)
-
 _as_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode  # one for all documents: half the time
 
 
@@ -35,7 +29,7 @@ class Document:
         return hashlib.blake2b(f"{self.source}\0".encode() + data, digest_size=16).hexdigest()
 
     def row(self) -> dict[str, Any]:
-        """The document as a row of ``SHARD_SCHEMA``; the text in UTF-8, which is what Arrow stores."""
+        """The document as a row of a shard; the text in UTF-8, which is what Arrow stores."""
         data = self.text.encode()
         return {
             "id": self._id(data),

@@ -1,6 +1,6 @@
 """Parquet in and out: batches of bounded size, zstd, whole or absent, and an error that names the file."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tsumugi.atomic import atomic_path
+from tsumugi.corpus.storage.column_names import refuse_repeated_columns
 from tsumugi.errors import TsumugiError, first_line
 
 BATCH_ROWS = 512
@@ -148,20 +149,6 @@ def count_rows(path: str | Path) -> int:
     """Number of rows, from the footer alone."""
     with readable_parquet(path), pq.ParquetFile(path) as file:
         return file.metadata.num_rows
-
-
-def refuse_repeated_columns(place: str, names: Sequence[str], wanted: Iterable[str | None]) -> None:
-    """Check that the wanted columns of a table can be told by their names; others may have the same name.
-
-    Raises:
-        TsumugiError: several columns have a name that is wanted.
-    """
-    for name in wanted:
-        if (number := names.count(name)) > 1:
-            raise TsumugiError(
-                f"{place}: {number} columns are called {name!r}, and which of them is meant is not known (it has: "
-                f"{', '.join(names)}); give each its own name"
-            )
 
 
 def outside_metadata(path: str | Path, advice: str) -> pq.FileMetaData:

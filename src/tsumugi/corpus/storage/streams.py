@@ -15,11 +15,16 @@ from lzma import LZMAError
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import pyarrow as pa
-
 from tsumugi.corpus.storage.file_kinds import BZIP2, GZIP, LOOKED_AT, XZ, ZSTD, why_no_text
 from tsumugi.corpus.storage.packed_streams import PackedStreams, new_xz_decoder
 from tsumugi.errors import TsumugiError
+
+
+def _unpack_zstd(file: BinaryIO) -> Any:
+    import pyarrow as pa  # takes long to import, and readers are imported with the configuration
+
+    return pa.CompressedInputStream(file, "zstd")
+
 
 # How a compressed file begins, and what unpacks it, whatever stands behind its first stream: all of them read on, and
 # check each sum.
@@ -27,7 +32,7 @@ UNPACK: dict[re.Pattern[bytes], Callable[[BinaryIO], Any]] = {
     re.compile(GZIP): lambda file: GzipFile(fileobj=file),
     re.compile(BZIP2): lambda file: PackedStreams(file, BZ2Decompressor),
     # or a skippable frame in front, as pzstd writes one
-    re.compile(ZSTD + rb"|[\x50-\x5f]\x2a\x4d\x18"): lambda file: pa.CompressedInputStream(file, "zstd"),
+    re.compile(ZSTD + rb"|[\x50-\x5f]\x2a\x4d\x18"): _unpack_zstd,
     re.compile(XZ): lambda file: PackedStreams(file, new_xz_decoder, padding=4),
 }
 MAGIC_BYTES = 10  # the longest of them
