@@ -37,7 +37,7 @@ from tsumugi.training.distributed.interruption import StopRequest
 from tsumugi.training.distributed.launch import spread
 from tsumugi.training.distributed.world import World, joined
 from tsumugi.training.loop import Trainer
-from tsumugi.training.planning.load_balancer import WINDOW, Balance
+from tsumugi.training.planning.load_balancer import WINDOW, LoadBalancer
 from tsumugi.training.planning.placement import plan_run
 from tsumugi.training.planning.planner import Communication, Member, StepCost, make_plan
 from workload import Workload, write_tokens
@@ -52,11 +52,11 @@ STEPS_ALONE = 2
 PATIENCE = 6  # windows in which the trainer should have found its plan
 
 
-class EqualShares(Balance):
+class EqualShares(LoadBalancer):
     """Keeps its plan, whatever the ranks take."""
 
     def observe(self, busy: float | None, seconds: float) -> bool:
-        """See :class:`Balance`; there is never a new plan."""
+        """See :class:`LoadBalancer`; there is never a new plan."""
         return False
 
 

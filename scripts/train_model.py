@@ -112,7 +112,7 @@ def main() -> None:
         refuse_unwritable(arguments.output.parent, folder=True)
     spread(None if arguments.processes == "auto" else arguments.processes)
     share_threads(arguments.threads)
-    from tsumugi.training.planning.placement import Wishes
+    from tsumugi.training.planning.placement import ComputeOptions
     from tsumugi.training.train_model import Job, train
 
     job = Job(
@@ -122,14 +122,14 @@ def main() -> None:
         start=arguments.init_from,
         state=arguments.state,
         output=arguments.output.parent,
-        wishes=Wishes(
+        options=ComputeOptions(
             micro_batch=arguments.micro_batch,
             inventory=arguments.inventory,
             calibration=arguments.calibration,
             zero_stage=None if arguments.zero_stage == "auto" else int(arguments.zero_stage),
             offload=arguments.offload == "cpu",
             gradient_checkpointing=arguments.gradient_checkpointing,
-            stage=arguments.stage,
+            copy_data=arguments.stage,
         ),
         checkpoint_seconds=arguments.checkpoint_seconds,
         in_workflow=arguments.in_workflow,

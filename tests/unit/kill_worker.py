@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, RwkvForCausalLM  # noqa: F401
 from tsumugi.models import rwkv4  # noqa: F401
 from tsumugi.training import train_model as module
 from tsumugi.training.distributed.launch import leave_after
-from tsumugi.training.planning.placement import Wishes
+from tsumugi.training.planning.placement import ComputeOptions
 
 CALLS = ("replace", "unlink", "rmdir", "mkdir")
 
@@ -31,14 +31,14 @@ def job_of(given, name):
         start=Path(given["start"]),
         state=Path("state") / name / "seed3",
         output=Path("results/models") / name / "seed3",
-        wishes=Wishes(
+        options=ComputeOptions(
             micro_batch=[4],
             inventory=None,
             calibration=Path("calibration"),
             zero_stage=None,
             offload=False,
             gradient_checkpointing=False,
-            stage=False,
+            copy_data=False,
         ),
         checkpoint_seconds=0,
         in_workflow=given["in_workflow"],

@@ -21,7 +21,7 @@ from tsumugi.training.distributed.launch import leave_after
 from tsumugi.training.distributed.world import joined
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
-from tsumugi.training.optimization.optimizer import trained
+from tsumugi.training.optimization.optimizer import trainable_parameters
 from tsumugi.training.planning.planner import Communication, Member, Plan, StepCost
 
 SEED = 3
@@ -53,7 +53,7 @@ def open_model(folder, spec, adapter=None):
     if adapter is not None:
         model = add_adapter(model, adapter, "base")
         with torch.no_grad():  # LoRA begins at zero, where half of its gradients are zero
-            for _, parameter in trained(model):
+            for _, parameter in trainable_parameters(model):
                 parameter.normal_(0, 0.1)
     return model
 
@@ -90,18 +90,18 @@ def whole_batch_gradient(model, objective, sampler, recipe):
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE_INDEX)
     largest = logits[batch.labels != IGNORE_INDEX].amax(dim=-1)
     loss = loss + recipe["logit_penalty"] / 2 * largest.square().mean()
-    gradients = torch.autograd.grad(loss, [parameter for _, parameter in trained(model)])
+    gradients = torch.autograd.grad(loss, [parameter for _, parameter in trainable_parameters(model)])
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def read_gradient(trainer):
     """The gradient that the engine would update with, whole."""
     if trainer.stage == 0:
-        gradients = [parameter.grad for _, parameter in trained(trainer.engine.module)]
+        gradients = [parameter.grad for _, parameter in trainable_parameters(trainer.engine.module)]
     else:
         from deepspeed.utils import safe_get_full_grad
 
-        gradients = [safe_get_full_grad(parameter) for _, parameter in trained(trainer.engine.module)]
+        gradients = [safe_get_full_grad(parameter) for _, parameter in trainable_parameters(trainer.engine.module)]
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 

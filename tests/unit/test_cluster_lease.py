@@ -264,8 +264,8 @@ def test_a_frozen_job_is_followed_and_writes_nothing_more(work, monkeypatch, sav
     said = second.communicate(timeout=180)[0]
     assert second.returncode == 0, said
     assert f"(process {frozen.pid} on gpu07); waiting until" in said
-    assert "going on from step" in said
-    assert "time limit of this job is not known, and not minded: squeue: Unable to contact" in said
+    assert "resuming from step" in said
+    assert "warning: cannot read the Slurm time limit (squeue: Unable to contact" in said
     frozen.send_signal(signal.SIGCONT)
     said = frozen.communicate(timeout=120)[0]
     assert frozen.returncode == 1

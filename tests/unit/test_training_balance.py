@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tsumugi.training.distributed.world import World
-from tsumugi.training.planning.load_balancer import WINDOW, Balance, Observation, fit_cost
+from tsumugi.training.planning.load_balancer import WINDOW, LoadBalancer, Observation, fit_cost
 from tsumugi.training.planning.planner import Communication, Member, StepCost, make_plan
 
 
@@ -17,7 +17,7 @@ class Ranks:
         self.costs = [StepCost(fixed, 1 / speed, seconds=True) for speed in speeds]
         members = [Member("cpu", 64, StepCost.guessed(64)) for _ in speeds]
         plan = make_plan(members, global_batch, lockstep=lockstep, communication=Communication(0.0, lockstep))
-        self.balances = [Balance(self._world(rank), plan) for rank in range(len(speeds))]
+        self.balances = [LoadBalancer(self._world(rank), plan) for rank in range(len(speeds))]
         self.said = None
 
     def _world(self, rank):

@@ -17,7 +17,7 @@ from transformers import T5Config
 from tsumugi.errors import TsumugiError
 from tsumugi.models import build_model
 from tsumugi.training.calibrate_model import search
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.distributed.world import World
 from tsumugi.training.model_source import set_up_for_training
 from tsumugi.training.objectives import build_objective
@@ -158,7 +158,7 @@ def test_batches_are_as_long_as_the_longest_examples(token_folder, training_spec
     data = [token_folder / "results/pairs/count/plain/words/manifest.json"]
     objective = build_objective(training_specs["tuned"], data, word_tokenizer, T5Config(decoder_start_token_id=0), 3)
     examples = Examples(objective, 3)
-    pairs = [objective.example(Draw(0, index, 0)) for index in range(objective.sizes[0])]
+    pairs = [objective.example(SampleIndex(0, index, 0)) for index in range(objective.sizes[0])]
     (batch, _) = examples.worst_batches(3)
     assert batch.model_inputs["input_ids"].shape == (3, max(len(pair.inputs) for pair in pairs))
     assert batch.labels.shape == (3, max(len(pair.labels) for pair in pairs))

@@ -97,7 +97,7 @@ def test_a_lost_rank_ends_the_run_within_a_minute_and_a_retry_goes_on(work, alon
         assert "error: rank 0: nothing was heard of rank 1 for 25 s" in output
     done = run(work, line(name, "--processes", "3", "--checkpoint-seconds", "60"))
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     assert distance(weights(work, name), alone) <= 1e-5
     execution = read_manifest(work / f"results/models/{name}/seed3/manifest.json")["execution"]
     assert (execution["world_size"], execution["attempts"]) == (3, 2)
@@ -120,7 +120,7 @@ def test_sigterm_saves_on_all_ranks_and_other_ranks_go_on(work, alone):
     assert [folder.name for folder in saved.parent.glob("step*")] == [saved.name], "the last good one is kept"
     done = run(work, line("stopped", "--checkpoint-seconds", "60"))
     assert done.returncode == 0, done.stderr
-    assert f"going on from step {int(saved.name.removeprefix('step'))}" in done.stdout
+    assert f"resuming from step {int(saved.name.removeprefix('step'))}" in done.stdout
     assert distance(weights(work, "stopped"), alone) <= 1e-5
 
 
@@ -139,7 +139,7 @@ def test_sighup_saves_as_sigterm_does_unless_it_is_ignored(work, processes):
     process.send_signal(signal.SIGHUP)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    assert "going on from step" in output
+    assert "resuming from step" in output
 
 
 def test_a_damaged_checkpoint_is_refused_and_not_replaced_by_a_fresh_start(work):
@@ -192,7 +192,7 @@ def test_a_gpu_goes_on_where_the_cpu_was_stopped(work, alone, stage):
     process.communicate()
     done = run(work, [*command, "--processes", "1"])
     assert done.returncode == 0, done.stderr
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     assert distance(weights(work, f"gpu{stage}"), alone) <= 1e-3
     own = run(work, line(f"own{stage}", "--processes", "1", "--zero-stage", stage))
     assert own.returncode == 0, own.stderr

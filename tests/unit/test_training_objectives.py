@@ -13,7 +13,7 @@ from tsumugi.errors import TsumugiError
 from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.provenance import write_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDatasetWriter
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.span_corruption import count_spans, noise_spans
@@ -57,7 +57,7 @@ def masked(token_folder, masked_spec, word_tokenizer):
 
 def test_causal_windows_cover_the_stream_and_labels_run_one_ahead(causal):
     (size,) = causal.sizes
-    windows = [causal.example(Draw(0, index, 0)) for index in range(size)]
+    windows = [causal.example(SampleIndex(0, index, 0)) for index in range(size)]
     assert all(len(window.inputs) == 16 for window in windows)
     assert all(np.array_equal(window.inputs[1:], window.labels[:-1]) for window in windows)
     stream = np.concatenate([file.tokens[: len(file.tokens)] for file in causal.train[0].files])
@@ -80,7 +80,7 @@ def test_a_run_can_train_on_the_dev_documents_too(token_folder, training_specs, 
             build_objective(spec | {"train_on_dev": wanted}, data, word_tokenizer, RWKV, 1) for wanted in (False, True)
         )
         assert both.sizes[0] > without.sizes[0] and both.dev_size == without.dev_size
-        last = both.example(Draw(0, both.sizes[0] - 1, 0))
+        last = both.example(SampleIndex(0, both.sizes[0] - 1, 0))
         if name == "tuned":
             assert both.sizes[0] == without.sizes[0] + both.dev_size
             assert last.labels == both.dev_example(both.dev_size - 1).labels
@@ -109,7 +109,7 @@ def test_span_corruption_finds_the_sentinels_of_mt5(token_folder, span_spec, wor
 
 def test_span_corruption_can_be_undone(spans):
     for index in range(20):
-        example = spans.example(Draw(0, index, 0))
+        example = spans.example(SampleIndex(0, index, 0))
         original = spans.train[0][index][:LENGTH].tolist()
         assert example.inputs[-1] == example.labels[-1] == 2
         hidden: dict[int, list[int]] = {}
@@ -126,10 +126,10 @@ def test_span_corruption_can_be_undone(spans):
 def test_noise_depends_on_seed_and_turn_but_not_on_anything_else(spans, token_folder, span_spec, word_tokenizer):
     again = build_objective(span_spec, corpora(token_folder), word_tokenizer, T5, 1)
     other = build_objective(span_spec, corpora(token_folder), word_tokenizer, T5, 2)
-    turns = [[spans.example(Draw(0, i, turn)) for i in range(12)] for turn in (0, 1)]
-    assert turns[0] == [again.example(Draw(0, i, 0)) for i in range(12)]
+    turns = [[spans.example(SampleIndex(0, i, turn)) for i in range(12)] for turn in (0, 1)]
+    assert turns[0] == [again.example(SampleIndex(0, i, 0)) for i in range(12)]
     assert turns[0] != turns[1]
-    assert turns[0] != [other.example(Draw(0, i, 0)) for i in range(12)]
+    assert turns[0] != [other.example(SampleIndex(0, i, 0)) for i in range(12)]
     assert [spans.dev_example(i) for i in range(5)] == [other.dev_example(i) for i in range(5)]
 
 
@@ -145,7 +145,7 @@ def test_finetuning_has_its_loss_on_the_output_alone(token_folder, training_spec
     manifest = token_folder / "results/pairs/count/plain/words/manifest.json"
     objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, T5 if encoder_decoder else RWKV, 1)
     prompt, output = objective.train[0].tolist(), objective.train[1].tolist()
-    example = objective.example(Draw(0, 0, 0))
+    example = objective.example(SampleIndex(0, 0, 0))
     assert [label for label in example.labels if label != IGNORE_INDEX] == output
     if encoder_decoder:
         assert example.inputs == [*prompt, 2]
@@ -173,7 +173,7 @@ def test_the_decoder_begins_with_the_models_own_start(token_folder, training_spe
     objective = build_objective(
         training_specs["tuned"], [manifest], word_tokenizer, T5Config(decoder_start_token_id=5), 1
     )
-    batch = objective.collate([objective.example(Draw(0, index, 0)) for index in range(3)])
+    batch = objective.collate([objective.example(SampleIndex(0, index, 0)) for index in range(3)])
     decoder = batch.model_inputs["decoder_input_ids"]
     assert (decoder[:, 0] == 5).all()
     shifted = batch.labels[:, :-1]
@@ -187,7 +187,7 @@ def test_masking_hides_a_share_of_the_ordinary_tokens_and_asks_for_them(masked, 
     for turn in range(30):
         for index in range(masked.sizes[0]):
             window = masked.train[0][index][:LENGTH]
-            example = masked.example(Draw(0, index, turn))
+            example = masked.example(SampleIndex(0, index, turn))
             chosen = example.labels != IGNORE_INDEX
             ordinary = np.array([token not in special for token in window])
             assert chosen.sum() == round(0.15 * ordinary.sum()) and not (chosen & ~ordinary).any()
@@ -207,7 +207,7 @@ def test_masking_hides_a_share_of_the_ordinary_tokens_and_asks_for_them(masked, 
 
 def test_masks_depend_on_seed_and_turn_but_not_on_anything_else(masked, token_folder, masked_spec, word_tokenizer):
     def inputs(objective, turn):
-        return [objective.example(Draw(0, index, turn)).inputs.tolist() for index in range(12)]
+        return [objective.example(SampleIndex(0, index, turn)).inputs.tolist() for index in range(12)]
 
     again = build_objective(masked_spec, corpora(token_folder), word_tokenizer, BERT, 1)
     other = build_objective(masked_spec, corpora(token_folder), word_tokenizer, BERT, 2)
@@ -222,7 +222,7 @@ def test_masked_windows_stand_between_cls_and_sep(token_folder, masked_spec, wor
     framed = copy.deepcopy(word_tokenizer)
     framed.cls_token, framed.sep_token = "[CLS]", "[SEP]"
     objective = build_objective(masked_spec, corpora(token_folder), framed, BERT, 1)
-    example = objective.example(Draw(0, 3, 0))
+    example = objective.example(SampleIndex(0, 3, 0))
     assert len(example.inputs) == LENGTH
     assert (example.inputs[0], example.inputs[-1]) == (framed.cls_token_id, framed.sep_token_id) == (4, 5)
     assert example.labels[0] == example.labels[-1] == IGNORE_INDEX
@@ -232,7 +232,7 @@ def test_masked_windows_stand_between_cls_and_sep(token_folder, masked_spec, wor
 
 
 def test_masked_batches_say_where_they_are_padded(masked):
-    examples = [masked.example(Draw(0, index, 0)) for index in range(2)]
+    examples = [masked.example(SampleIndex(0, index, 0)) for index in range(2)]
     shorter = Example(examples[0].inputs[:30], examples[0].labels[:30])
     batch = masked.collate([shorter, examples[1]])
     assert batch.model_inputs["attention_mask"].sum(1).tolist() == [30, LENGTH]
@@ -281,9 +281,9 @@ def test_an_id_beyond_the_vocabulary_names_file_id_and_position(
     rows = [[110] * 50, [*[111] * 7, 777, *[111] * 40]]
     data = write_tokens(tmp_path, vocab_size, rows, [])
     objective = build_objective(training_specs[name], data, word_tokenizer, CONFIGS[name], 1)
-    objective.example(Draw(0, 0, 0))
+    objective.example(SampleIndex(0, 0, 0))
     with pytest.raises(TsumugiError, match=r"00000\.bin: the token at position 57 has the id 777, .* has 200 ids"):
-        objective.example(Draw(0, 3, 0))
+        objective.example(SampleIndex(0, 3, 0))
 
 
 def test_ids_of_pairs_are_checked_against_the_models_vocabulary_too(token_folder, training_specs, word_tokenizer):
@@ -292,7 +292,7 @@ def test_ids_of_pairs_are_checked_against_the_models_vocabulary_too(token_folder
     objective = build_objective(training_specs["tuned"], [manifest], word_tokenizer, small, 1)
     with pytest.raises(TsumugiError, match=r"words/train\.bin: the token at position \d+ has the id .* has 108 ids"):
         for index in range(objective.sizes[0]):
-            objective.example(Draw(0, index, 0))
+            objective.example(SampleIndex(0, index, 0))
 
 
 @pytest.mark.parametrize("name", ["rwkv", "t5", "bert"])

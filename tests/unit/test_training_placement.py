@@ -1,4 +1,4 @@
-"""What follows from wishes, memory and measurements, before the ranks begin."""
+"""What follows from options, memory and measurements, before the ranks begin."""
 
 import pytest
 import torch
@@ -6,37 +6,37 @@ import torch
 from tsumugi.errors import TsumugiError
 from tsumugi.training.distributed.world import World
 from tsumugi.training.optimization.loss_scale import GROWTH_INTERVAL, LossScale
-from tsumugi.training.planning.placement import Wishes, choose_stage, micro_batch_here, state_bytes
+from tsumugi.training.planning.placement import ComputeOptions, choose_stage, micro_batch_here, state_bytes
 
 ALONE = World(rank=0, size=1, local_rank=0, local_size=1, node=0, device=torch.device("cpu"))
 
 
 def test_the_micro_batch_of_a_process_is_the_one_number_or_its_own():
-    assert micro_batch_here(Wishes(), 1, 2) is None
-    assert [micro_batch_here(Wishes(micro_batch=[4]), rank, 2) for rank in range(2)] == [4, 4]
-    assert [micro_batch_here(Wishes(micro_batch=[3, 5]), rank, 2) for rank in range(2)] == [3, 5]
+    assert micro_batch_here(ComputeOptions(), 1, 2) is None
+    assert [micro_batch_here(ComputeOptions(micro_batch=[4]), rank, 2) for rank in range(2)] == [4, 4]
+    assert [micro_batch_here(ComputeOptions(micro_batch=[3, 5]), rank, 2) for rank in range(2)] == [3, 5]
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("options", "message"),
     [
-        (Wishes(micro_batch=[3, 5]), "--micro-batch 3,5 gives 2 numbers, but 3 process"),
-        (Wishes(micro_batch=[0]), "--micro-batch 0: 0 is no number of examples"),
-        (Wishes(micro_batch=[4, -1, 2]), "--micro-batch 4,-1,2: -1 is no number of examples"),
+        (ComputeOptions(micro_batch=[3, 5]), "--micro-batch 3,5 gives 2 numbers, but 3 process"),
+        (ComputeOptions(micro_batch=[0]), "--micro-batch 0: 0 is no number of examples"),
+        (ComputeOptions(micro_batch=[4, -1, 2]), "--micro-batch 4,-1,2: -1 is no number of examples"),
     ],
 )
-def test_a_micro_batch_that_fits_no_process_is_refused(wishes, message):
+def test_a_micro_batch_that_fits_no_process_is_refused(options, message):
     with pytest.raises(TsumugiError, match=message):
-        micro_batch_here(wishes, 1, 3)
+        micro_batch_here(options, 1, 3)
 
 
 def test_offloading_needs_a_zero_stage():
     with pytest.raises(TsumugiError, match="--offload cpu needs --zero-stage 1, 2, 3 or auto"):
-        Wishes(zero_stage=0, offload=True).check()
-    Wishes(offload=True).check()
-    assert choose_stage(Wishes(offload=True), (10, 10), ALONE) == 1
-    assert choose_stage(Wishes(), (10, 10), ALONE) == 0
-    assert choose_stage(Wishes(zero_stage=3), (10, 10), ALONE) == 3
+        ComputeOptions(zero_stage=0, offload=True).check()
+    ComputeOptions(offload=True).check()
+    assert choose_stage(ComputeOptions(offload=True), (10, 10), ALONE) == 1
+    assert choose_stage(ComputeOptions(), (10, 10), ALONE) == 0
+    assert choose_stage(ComputeOptions(zero_stage=3), (10, 10), ALONE) == 3
 
 
 def test_states_take_16_bytes_a_parameter_and_each_stage_spreads_more_of_them():

@@ -216,7 +216,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(trained, token_fold
         assert not (output / "manifest.json").exists()
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     for text in process.stdout:
-        if text.startswith("going on from step"):
+        if text.startswith("resuming from step"):
             break
     process.send_signal(signal.SIGTERM)
     rest = process.communicate()[0]
@@ -225,7 +225,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(trained, token_fold
         assert "stopped by SIGTERM at step" in rest
         done = subprocess.run(line, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "going on from step" in done.stdout
+        assert "resuming from step" in done.stdout
     kept, wanted = (load_file(folder / "model.safetensors") for folder in (output, trained["rwkv"]))
     assert kept.keys() == wanted.keys()
     assert all(torch.equal(kept[name], wanted[name]) for name in wanted)

@@ -39,7 +39,7 @@ def test_the_order_is_that_of_every_earlier_run():
     """Literal values: results that exist were made in this order."""
 
     def drawn(sampler, step, batch):
-        return [(draw.corpus, draw.index, draw.turn) for draw in sampler.batch(step, batch)]
+        return [(draw.corpus, draw.index, draw.epoch) for draw in sampler.batch(step, batch)]
 
     mixture = Sampler([50, 1000], [2.0, 0.5], 1234)
     assert drawn(mixture, 10, 6) == [(1, 180, 0), (1, 497, 0), (1, 66, 0), (1, 928, 0), (1, 229, 0), (0, 40, 0)]
@@ -109,7 +109,7 @@ def test_nothing_is_drawn_again_before_everything_was_drawn(sizes, seed, batch, 
     assert together == draws[: len(together)], "how the draws are cut into batches changes nothing"
     for corpus, size in enumerate(sizes):
         for turn in range(3 * sampler.quotas[corpus] // size):  # a last, unfinished turn may follow
-            seen = [draw.index for draw in draws if draw.corpus == corpus and draw.turn == turn]
+            seen = [draw.index for draw in draws if draw.corpus == corpus and draw.epoch == turn]
             assert sorted(seen) == list(range(size))
     whole = [sampler.draw(number) for number in range(sampler.epoch_length)]
     for corpus, quota in enumerate(sampler.quotas):
@@ -134,7 +134,7 @@ def test_at_every_moment_no_example_was_drawn_twice_more_often_than_another(corp
     expected = np.array(sampler.quotas) / length
     for number, draw in enumerate(sampler.batch(0, math.ceil(epochs * length)), start=1):
         times = drawn[draw.corpus][draw.index]
-        assert draw.turn == times
+        assert draw.epoch == times
         drawn[draw.corpus][draw.index] += 1
         histogram = examples_drawn[draw.corpus]
         histogram[times] -= 1

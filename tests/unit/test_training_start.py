@@ -15,7 +15,7 @@ from tsumugi.errors import TsumugiError
 from tsumugi.models.adapters import add_adapter, open_adapter, save_adapter
 from tsumugi.models.loading import load_pretrained
 from tsumugi.training.distributed.world import World
-from tsumugi.training.train_model import _explained
+from tsumugi.training.train_model import _with_advice
 from tsumugi.training.train_spec import read_training_spec
 from tsumugi.writable import refuse_unwritable
 
@@ -71,7 +71,7 @@ def test_a_lost_rank_is_told_without_gloos_source_code():
     advice = "This is typically caused by a remote worker crashing. Check the logs."
     said = f"[/__w/third_party/gloo/tcp/pair.cc:553] Connection closed by peer [10.0.0.7]:26835. {advice}"
     world = World(0, 2, 0, 2, 0, torch.device("cpu"))
-    told = str(_explained(RuntimeError(said), world))
+    told = str(_with_advice(RuntimeError(said), world))
     assert told.startswith("rank 0: another rank is gone (Connection closed by peer [10.0.0.7]:26835); its own output")
 
 

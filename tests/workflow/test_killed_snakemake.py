@@ -112,7 +112,7 @@ def test_a_terminal_that_closes_saves_the_state_and_leaves_no_lock(copy, command
     assert "error: stopped by SIGHUP at step" in (copy / "logs/train_model/rwkv-base/seed1.log").read_text()
     status, said = end(start(command, copy))
     assert status == 0, said
-    assert "going on from step" in said
+    assert "resuming from step" in said
 
 
 def take(terminal):

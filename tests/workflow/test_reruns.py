@@ -115,7 +115,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_weights(copy, tmp_path, 
     assert list(copy.glob("state/rwkv-base/seed1/*/step*")), "the state outlives the failed job"
 
     resumed = snakemake(copy, target, config=config).stdout
-    assert "going on from step" in resumed
+    assert "resuming from step" in resumed
     weights = load_file(copy / "results/models/rwkv-base/seed1/model.safetensors")
     snakemake(copy, "--force", target, config=config)
     again = load_file(copy / "results/models/rwkv-base/seed1/model.safetensors")

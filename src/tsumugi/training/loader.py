@@ -16,7 +16,7 @@ SWITCH_SECONDS = 5e-4  # until the thread that trains gets Python back from the 
 
 
 @dataclass(frozen=True)
-class Work:
+class RankBatch:
     """What one rank computes in one step.
 
     Attributes:
@@ -41,9 +41,9 @@ class Loader:
         self.global_batch = global_batch
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._ahead: tuple[tuple[int, range, tuple[int, ...]], Future[Work]] | None = None
+        self._ahead: tuple[tuple[int, range, tuple[int, ...]], Future[RankBatch]] | None = None
 
-    def take(self, step: int, positions: range, micro_batches: tuple[int, ...]) -> Work:
+    def take(self, step: int, positions: range, micro_batches: tuple[int, ...]) -> RankBatch:
         """The work of ``step``: ``positions`` of the global batch, cut into micro-steps of these many examples."""
         wanted = (step, positions, micro_batches)
         known, future = self._ahead or (None, None)
@@ -57,7 +57,7 @@ class Loader:
         """Let go of the thread."""
         self._thread.shutdown(cancel_futures=True)
 
-    def _make(self, step: int, positions: range, micro_batches: Sequence[int]) -> Work:
+    def _make(self, step: int, positions: range, micro_batches: Sequence[int]) -> RankBatch:
         draws = self.sampler.slice(step, self.global_batch, positions)
         examples = [self.objective.example(draw) for draw in draws]
         batches, places, start = [], [], 0
@@ -67,7 +67,7 @@ class Loader:
                 self.objective.collate(examples[start : start + size]) if size else self.dummy(step * self.global_batch)
             )
             start += size
-        return Work(
+        return RankBatch(
             batches,
             places,
             predicted=sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches),

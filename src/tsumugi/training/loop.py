@@ -32,7 +32,7 @@ from tsumugi.training.objectives.base import Batch, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
 from tsumugi.training.optimization.losses import token_losses
 from tsumugi.training.optimization.schedule import learning_rate
-from tsumugi.training.planning.load_balancer import Balance
+from tsumugi.training.planning.load_balancer import LoadBalancer
 from tsumugi.training.planning.planner import Plan
 from tsumugi.training.state import checkpoint
 from tsumugi.training.state.state_folders import step_folders
@@ -84,7 +84,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.sampler = Sampler(self.objective.sizes, self.objective.weights, self.seed)
         self.loader = Loader(self.objective, self.sampler, self.recipe["global_batch"])
-        self.balance = Balance(self.world, self.plan)
+        self.balance = LoadBalancer(self.world, self.plan)
         self.energy = EnergyMeter(self.world.device)
         self.progress: dict[str, Any] = {
             "step": 0,
@@ -127,9 +127,9 @@ class Trainer:
         )
         if found is not None:
             if found.updates:
-                self.engine.load_moments(found.read, found.updates)
+                self.engine.load_optimizer_state(found.read, found.updates)
             if self.world.is_main:
-                print(f"going on from step {found.progress['step']} ({self.state})", flush=True)
+                print(f"resuming from step {found.progress['step']} ({self.state})", flush=True)
         self.progress["attempts"] += 1
 
     def run(self, stop: StopRequest) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class Trainer:
         Raises:
             Interrupted: a rank was asked to stop; the state is saved.
             OutOfTime: the job's time limit is near; the state is saved.
-            TsumugiError: the loss is no number, the state cannot be saved, or there is no time for a single step.
+            TsumugiError: the loss is NaN or infinite, the state cannot be saved, or there is no time for a single step.
         """
         self.energy.start()
         metrics, display = self._open_displays() if self.world.is_main else (None, None)
@@ -200,7 +200,7 @@ class Trainer:
         for number, (batch, position) in enumerate(zip(work.batches, work.positions, strict=True)):
             last = number == len(work.batches) - 1
             self._seed_dropout(step, position)
-            with self.engine.accumulating(last):
+            with self.engine.gradient_sync(last):
                 loss = self._token_losses(batch)
                 if last:
                     self.loader.prepare(step + 1, *share)
@@ -348,7 +348,9 @@ class Trainer:
         if self.balance.measured_step is not None or "plan" not in self.progress:
             self.progress["plan"] = self.balance.as_record()
         self._add_energy()
-        checkpoint.save(self.state, self.engine.tensors(), self.progress, self.logged_lines(), self.world, self.lease)
+        checkpoint.save(
+            self.state, self.engine.state_tensors(), self.progress, self.logged_lines(), self.world, self.lease
+        )
         self._saved_at = time.monotonic()
         self._longest["saving"] = max(self._longest["saving"], self._saved_at - begun)
 

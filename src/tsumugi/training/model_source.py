@@ -1,4 +1,4 @@
-"""What a run starts from: its model, its tokenizer, and the libraries that they need."""
+"""Where a run's model and tokenizer come from, and the libraries that they need."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from tsumugi.training.data.permutation import mix
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where the weights of a run come from.
+class ModelSource:
+    """Opens the model and the tokenizer that a run starts from.
 
     Attributes:
         spec: of the run.

@@ -24,14 +24,14 @@ from tsumugi.training.distributed.interruption import CHECKPOINT_KEPT, StopReque
 from tsumugi.training.distributed.rendezvous import meeting_here, rank_name
 from tsumugi.training.distributed.world import OtherRankFailed, World, joined, place
 from tsumugi.training.loop import OutOfTime, Trainer
-from tsumugi.training.model_source import Start, base_parameters, parameter_counts, set_up_for_training
+from tsumugi.training.model_source import ModelSource, base_parameters, parameter_counts, set_up_for_training
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Objective
 from tsumugi.training.optimization.optimizer import check_learning_rate_factors
 from tsumugi.training.optimization.precision import describe_device, own_precision, pick_device
 from tsumugi.training.planning.micro_batch_trial import is_out_of_memory
 from tsumugi.training.planning.placement import (
-    Wishes,
+    ComputeOptions,
     calibration_here,
     choose_precisions,
     choose_stage,
@@ -60,7 +60,7 @@ class Job:
         start: manifest of what training starts from: the run named by init_from, else the tokenizer.
         state: folder for checkpoints.
         output: where the model goes; its manifest is ``output/manifest.json``.
-        wishes: where and how fast.
+        options: where and how fast.
         in_workflow: started by Snakemake, which removes the outputs of a job that fails, or is killed, and starts it
             again: the record of a finished training stays, and another job on the same state is waited for.
     """
@@ -71,7 +71,7 @@ class Job:
     start: Path
     state: Path
     output: Path
-    wishes: Wishes
+    options: ComputeOptions
     checkpoint_seconds: float
     in_workflow: bool = False
 
@@ -97,10 +97,10 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Opened:
+class RankSetup:
     """What each rank has before the ranks talk to one another."""
 
-    start: Start
+    start: ModelSource
     model: PreTrainedModel
     objective: Objective
     memory: MemoryMeter
@@ -125,9 +125,9 @@ def train(job: Job) -> None:
                 _train_in_turn(job, world, local_rank, local_size, signals)
             except OutOfTime as reason:
                 signals.close()
-                _go_on_later(world, reason)
+                _requeue_and_wait(world, reason)
             except (RuntimeError, MemoryError) as problem:
-                raise _explained(problem, world) from problem
+                raise _with_advice(problem, world) from problem
         if world.is_main:
             state_folders.remove_empty(job.state)
 
@@ -160,7 +160,8 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int, sig
         if world.is_main:
             time_limit = stack.enter_context(watched_time())
             if time_limit.trouble:
-                print(f"the time limit of this job is not known, and not minded: {time_limit.trouble}", flush=True)
+                unknown = f"warning: cannot read the Slurm time limit ({time_limit.trouble})"
+                print(f"{unknown}; no checkpoint will be forced before it", flush=True)
         counts, parameters = parameter_counts(opened.model), base_parameters(opened.model)
         trainer = _trainer(job, world, opened, counts, state)
         trainer.lease, trainer.time_limit = turn.lease, time_limit
@@ -202,7 +203,7 @@ def _clear(result: Result, turn: Turn, keep_record: bool) -> None:
             print(word, flush=True)
 
 
-def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
+def _requeue_and_wait(world: World, reason: OutOfTime) -> NoReturn:
     """Have Slurm queue this job again, and wait until it ends this one: a status of ours would count as a failure.
 
     Raises:
@@ -223,30 +224,30 @@ def _go_on_later(world: World, reason: OutOfTime) -> NoReturn:
 
 def _data_here(job: Job, world: World, stack: ExitStack) -> Sequence[Path]:
     """The data's manifests where this machine reads them; the first rank of each machine sees to that."""
-    if not job.wishes.stage:
+    if not job.options.copy_data:
         return job.data
 
-    def stage() -> list[Path]:
-        return stack.enter_context(staged(job.data, scratch_here(job.wishes, world.device)))
+    def copy() -> list[Path]:
+        return stack.enter_context(staged(job.data, scratch_here(job.options, world.device)))
 
-    found = world.patiently(stage if world.local_rank == 0 else None)
+    found = world.patiently(copy if world.local_rank == 0 else None)
     nodes = world.gather(world.node)
     return next(data for node, data in zip(nodes, found, strict=True) if node == world.node and data is not None)
 
 
-def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int, local_size: int) -> Opened:
-    job.wishes.check()
-    micro_batch = micro_batch_here(job.wishes, local_rank, local_size)
-    kind, of_inventory = kind_here(job.wishes, device, job.run)
+def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int, local_size: int) -> RankSetup:
+    job.options.check()
+    micro_batch = micro_batch_here(job.options, local_rank, local_size)
+    kind, of_inventory = kind_here(job.options, device, job.run)
     precision = own_precision(job.spec["recipe"]["precision"], device)
-    start = Start(job.spec, job.seed, job.start)
+    start = ModelSource(job.spec, job.seed, job.start)
     start.load_libraries()
     memory = MemoryMeter()
     memory.start()
     model, tokenizer = start.open()
     check_learning_rate_factors(model, job.spec["recipe"])
-    set_up_for_training(model, job.wishes.gradient_checkpointing)
-    return Opened(
+    set_up_for_training(model, job.options.gradient_checkpointing)
+    return RankSetup(
         start=start,
         model=model,
         objective=build_objective(job.spec, data, tokenizer, model.config, job.seed),
@@ -257,14 +258,14 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
     )
 
 
-def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int], state: Path) -> Trainer:
+def _trainer(job: Job, world: World, opened: RankSetup, counts: tuple[int, int], state: Path) -> Trainer:
     """Decide how the run is spread, say so, and build the trainer."""
     recipe = job.spec["recipe"]
-    stage = choose_stage(job.wishes, counts, world)
+    stage = choose_stage(job.options, counts, world)
     precisions = choose_precisions(recipe["precision"], opened.precision, stage, world)
     precision = precisions[world.rank]
     with world.together():
-        calibration = calibration_here(job.wishes, job.spec, opened.model, precision, stage, world)
+        calibration = calibration_here(job.options, job.spec, opened.model, precision, stage, world)
     member = member_here(opened.kind, opened.micro_batch, calibration)
     update_seconds = calibration.update_seconds if calibration else 0.0
     plan = plan_run(world, recipe, stage, counts[1], member, update_seconds)
@@ -285,7 +286,7 @@ def _trainer(job: Job, world: World, opened: Opened, counts: tuple[int, int], st
         precision=precision,
         precisions=precisions,
         stage=stage,
-        offload=job.wishes.offload,
+        offload=job.options.offload,
         plan=plan,
         state=state,
         checkpoint_seconds=job.checkpoint_seconds,
@@ -323,7 +324,7 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
     }
 
 
-def _explained(problem: Exception, world: World) -> BaseException:
+def _with_advice(problem: Exception, world: World) -> BaseException:
     """What to do when memory ran out or another rank is gone; any other problem as it is."""
     reason = _own_words(problem)
     if is_out_of_memory(problem):
@@ -371,7 +372,7 @@ def _finish(
     job: Job,
     result: Result,
     world: World,
-    start: Start,
+    start: ModelSource,
     trainer: Trainer,
     results: Mapping[str, Any],
     execution: Mapping[str, Any],

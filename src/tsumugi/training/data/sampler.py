@@ -14,21 +14,27 @@ ORDER = 2
 
 
 @dataclass(frozen=True)
-class Draw:
-    """One example of a batch: which corpus, which example of it, and how often that one was drawn before."""
+class SampleIndex:
+    """One example of a batch.
+
+    Attributes:
+        corpus: number of its corpus.
+        index: its number in the corpus.
+        epoch: how many times the corpus was passed through before, and so how often the example was drawn.
+    """
 
     corpus: int
     index: int
-    turn: int
+    epoch: int
 
 
 class Sampler:
     """Passes over one or several corpora, in memory that does not depend on their sizes.
 
     An epoch draws ``round(weight * size)`` examples of every corpus, one at least: its quota. The draws of a corpus are
-    counted through all epochs, and the draw with rank ``r`` is example ``r % size`` of turn ``r // size``, in an order
-    of its own for each turn. So nothing is drawn a second time before everything was drawn once: at every moment, not
-    only where an epoch ends, the examples of a corpus were drawn equally often, or some once more than the others.
+    counted through all epochs, and the draw with rank ``r`` is example ``r % size`` of its pass ``r // size``, in an
+    order of its own for each pass. So nothing is drawn a second time before everything was drawn once: at every moment,
+    not only where an epoch ends, the examples of a corpus were drawn equally often, or some once more than the others.
 
     How the corpora alternate: time is counted in epochs. A corpus with quota ``q`` cuts each epoch into ``q`` equal
     parts, and its draw with rank ``r`` falls on a random moment of part ``r``, at the time ``(r + u) / q``; ``u`` is a
@@ -49,30 +55,30 @@ class Sampler:
         self.epoch_length = sum(self.quotas)
         self.seed = seed
 
-    def draw(self, number: int) -> Draw:
+    def draw(self, number: int) -> SampleIndex:
         """The example with this number, counted from the start of training."""
         return self.slice(number, 1, range(1))[0]
 
-    def batch(self, step: int, global_batch: int) -> list[Draw]:
+    def batch(self, step: int, global_batch: int) -> list[SampleIndex]:
         """The examples of step ``step`` (from 0), in order."""
         return self.slice(step, global_batch, range(global_batch))
 
-    def slice(self, step: int, global_batch: int, positions: range) -> list[Draw]:
+    def slice(self, step: int, global_batch: int, positions: range) -> list[SampleIndex]:
         """Those examples of a step's batch that stand at ``positions`` (within 0 .. global_batch - 1), in order.
 
         It computes nothing of the others: this is all that a rank needs to know of a step.
         """
         numbers = step * global_batch + np.arange(positions.start, positions.stop, positions.step, dtype=np.int64)
         corpora, ranks = self._corpora_and_ranks(numbers)
-        indices, turns = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
+        indices, passes = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
         for corpus, chosen in _groups(corpora):
             size = self.sizes[corpus]
-            turns[chosen], places = np.divmod(ranks[chosen], size)
-            for turn, of_turn in _groups(turns[chosen]):
+            passes[chosen], places = np.divmod(ranks[chosen], size)
+            for number, in_pass in _groups(passes[chosen]):
                 # Two permutations where one would do: the order of a single corpus is that of every earlier run.
-                order = permute_many(places[of_turn], size, self.seed, 0, turn)
-                indices[chosen[of_turn]] = permute_many(order, size, self.seed, 1, corpus, turn)
-        return list(map(Draw, corpora.tolist(), indices.tolist(), turns.tolist()))
+                order = permute_many(places[in_pass], size, self.seed, 0, number)
+                indices[chosen[in_pass]] = permute_many(order, size, self.seed, 1, corpus, number)
+        return list(map(SampleIndex, corpora.tolist(), indices.tolist(), passes.tolist()))
 
     def _corpora_and_ranks(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The corpus of each draw, and the rank of the draw among all draws of that corpus.

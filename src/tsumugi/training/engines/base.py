@@ -41,8 +41,8 @@ class Engine(ABC):
     def forward(self, **inputs: torch.Tensor) -> Any:
         """The model's output for a micro-batch."""
 
-    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
-        """Context of a micro-step, forward and backward; ``last`` is the last one of this rank in the step."""
+    def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
+        """Context of a micro-step, forward and backward: only in the ``last`` are gradients summed over the ranks."""
         return nullcontext()
 
     @abstractmethod
@@ -54,19 +54,19 @@ class Engine(ABC):
         """Change the weights, unless the gradient is not finite; returns its norm before clipping."""
 
     @abstractmethod
-    def discard(self) -> None:
-        """Forget the gradient."""
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
 
     @abstractmethod
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def state_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The state, ``{weight|exp_avg|exp_avg_sq}/{parameter}``, whole, in fp32, on the CPU.
 
         Every rank must go through it to the end; what it yields elsewhere than on rank 0 has no meaning.
         """
 
     @abstractmethod
-    def load_moments(self, read: Read, updates: int) -> None:
-        """Take over the optimizer's moments, whatever engine they come from, after ``updates`` updates."""
+    def load_optimizer_state(self, read: Read, updates: int) -> None:
+        """Load the optimizer's moments after ``updates`` updates, whatever engine saved them."""
 
     # --- how long this rank computed, without what it waited for the others ---
 

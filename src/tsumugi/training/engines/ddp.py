@@ -17,7 +17,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from tsumugi.training.distributed.world import World
 from tsumugi.training.engines.base import MOMENTS, Engine, Read
 from tsumugi.training.optimization.loss_scale import LossScale
-from tsumugi.training.optimization.optimizer import trained
+from tsumugi.training.optimization.optimizer import trainable_parameters
 
 
 class DDPEngine(Engine):
@@ -51,7 +51,7 @@ class DDPEngine(Engine):
         """See :class:`Engine`."""
         return self.parallel(**inputs)
 
-    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+    def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         """See :class:`Engine`. Only the last micro-step of a rank is summed over the ranks."""
         return nullcontext() if last or self.world.size == 1 else self.parallel.no_sync()
 
@@ -61,13 +61,13 @@ class DDPEngine(Engine):
         if last and self.world.size == 1:
             self._ended = self._now()
             if self.scale != 1.0:
-                for _, parameter in trained(self.module):
+                for _, parameter in trainable_parameters(self.module):
                     if parameter.grad is not None:
                         parameter.grad.div_(self.scale)
 
     def update(self, rate: float, clip: float | None) -> float:
         """See :class:`Engine`."""
-        parameters = [parameter for _, parameter in trained(self.module) if parameter.grad is not None]
+        parameters = [parameter for _, parameter in trainable_parameters(self.module) if parameter.grad is not None]
         norm = get_total_norm([parameter.grad for parameter in parameters])
         self.world.from_main(norm)  # another kind of GPU may round its sum differently, and weights must not part
         finite = math.isfinite(norm)
@@ -79,19 +79,19 @@ class DDPEngine(Engine):
             self.optimizer.step()
         if self.loss_scale is not None:
             self.loss_scale.update(overflowed=not finite)
-        self.discard()
+        self.zero_grad()
         return norm.item()
 
-    def discard(self) -> None:
+    def zero_grad(self) -> None:
         """See :class:`Engine`."""
         self.optimizer.zero_grad(set_to_none=True)
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def state_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """See :class:`Engine`."""
         self._level()
         if not self.world.is_main:
             return
-        for name, parameter in trained(self.module):
+        for name, parameter in trainable_parameters(self.module):
             yield f"weight/{name}", parameter.detach().cpu()
             for moment in MOMENTS:
                 if parameter in self.optimizer.state:
@@ -104,7 +104,7 @@ class DDPEngine(Engine):
         """
         if self.world.size == 1:
             return
-        held = [parameter.detach() for _, parameter in trained(self.module)]
+        held = [parameter.detach() for _, parameter in trainable_parameters(self.module)]
         held += [state[moment] for state in self.optimizer.state.values() for moment in MOMENTS]
         checksums = torch.stack([_checksum(tensor) for tensor in held])
         smallest, largest = checksums.clone(), checksums.clone()
@@ -114,9 +114,9 @@ class DDPEngine(Engine):
             if differs:
                 self.world.from_main(tensor)
 
-    def load_moments(self, read: Read, updates: int) -> None:
+    def load_optimizer_state(self, read: Read, updates: int) -> None:
         """See :class:`Engine`."""
-        for name, parameter in trained(self.module):
+        for name, parameter in trainable_parameters(self.module):
             state = {moment: read(f"{moment}/{name}").to(parameter, copy=True) for moment in MOMENTS}
             self.optimizer.state[parameter] = {"step": torch.tensor(float(updates)), **state}
 

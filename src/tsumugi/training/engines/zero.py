@@ -14,7 +14,7 @@ import torch
 from tsumugi.training.distributed.world import World
 from tsumugi.training.engines.base import MOMENTS, Engine, Read
 from tsumugi.training.optimization.loss_scale import LossScale
-from tsumugi.training.optimization.optimizer import trained
+from tsumugi.training.optimization.optimizer import trainable_parameters
 
 LARGEST_BUCKET = 50_000_000  # elements of fp32, 200 MB
 
@@ -37,11 +37,12 @@ class ZeroEngine(Engine):
         clip: float | None,
     ) -> None:
         deepspeed = _import_deepspeed()
+        trainable = sum(parameter.numel() for _, parameter in trainable_parameters(module))
         self.stage = stage
         self.deepspeed, _, _, _ = deepspeed.initialize(
             model=module,
             optimizer=optimizer,
-            config=_config(stage, offload, clip, sum(parameter.numel() for _, parameter in trained(module))),
+            config=_config(stage, offload, clip, trainable),
             dist_init_required=False,
         )
         super().__init__(world, self.deepspeed.module, precision, loss_scale)
@@ -85,11 +86,11 @@ class ZeroEngine(Engine):
             self.loss_scale.update(overflowed=not math.isfinite(norm))
         return norm
 
-    def discard(self) -> None:
+    def zero_grad(self) -> None:
         """See :class:`Engine`."""
         self.deepspeed.zero_grad()
 
-    def tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def state_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """See :class:`Engine`."""
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
@@ -98,13 +99,13 @@ class ZeroEngine(Engine):
             self.zero._hp_optimizer_states_linked = False
             self.zero._lazy_init_hp_params_optimizer_state()
         started = any(self.zero.optimizer.state.values())
-        for name, parameter in trained(self.module):
+        for name, parameter in trainable_parameters(self.module):
             yield f"weight/{name}", safe_get_full_fp32_param(parameter).cpu()
             if started:
                 for moment in MOMENTS:
                     yield f"{moment}/{name}", safe_get_full_optimizer_state(parameter, moment).cpu()
 
-    def load_moments(self, read: Read, updates: int) -> None:
+    def load_optimizer_state(self, read: Read, updates: int) -> None:
         """See :class:`Engine`. DeepSpeed's own checkpoints fit neither another number of ranks nor another stage."""
         from deepspeed.utils import safe_set_full_optimizer_state
 
@@ -114,7 +115,7 @@ class ZeroEngine(Engine):
             self.zero.optimizer.state[part] = {"step": torch.tensor(float(updates)), **moments}
         if self.stage < 3:
             self.zero._lazy_init_hp_params_optimizer_state()
-        for name, parameter in trained(self.module):
+        for name, parameter in trainable_parameters(self.module):
             for moment in MOMENTS:
                 value = read(f"{moment}/{name}")
                 if self.stage == 3:

@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from tsumugi.errors import ConfigurationError
 from tsumugi.models.padding import IGNORE_INDEX, pad
 from tsumugi.positions import length_error, length_warning
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Objective(ABC):
         """Open the token files and set the attributes."""
 
     @abstractmethod
-    def example(self, draw: Draw) -> Example:
+    def example(self, draw: SampleIndex) -> Example:
         """A training example; any randomness in it is a function of (seed, draw)."""
 
     @abstractmethod

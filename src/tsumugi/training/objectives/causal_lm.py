@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsumugi.errors import ConfigurationError
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.data.windows import bytes_per_token
 from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.windowed import WindowedObjective
@@ -23,7 +23,7 @@ class CausalLM(WindowedObjective):
         self.open_windows(spec, data, spec["recipe"]["context"])
         self.dev_bytes_per_token = bytes_per_token(data, "dev")
 
-    def example(self, draw: Draw) -> Example:
+    def example(self, draw: SampleIndex) -> Example:
         """One window."""
         return _example(self.train_window(draw))
 

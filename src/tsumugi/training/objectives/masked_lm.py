@@ -9,7 +9,7 @@ import torch
 
 from tsumugi.errors import ConfigurationError
 from tsumugi.models.padding import IGNORE_INDEX
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.objectives.base import Batch, Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 
@@ -43,8 +43,8 @@ class MaskedLM(WindowedObjective):
         self.ordinary = np.flatnonzero(~self.is_special)
         self.open_windows(spec, data, self.length)
 
-    def example(self, draw: Draw) -> Example:
-        """One window, with masks that are a function of (seed, corpus, index, turn)."""
+    def example(self, draw: SampleIndex) -> Example:
+        """One window, with masks that are a function of (seed, corpus, index, epoch)."""
         return self._mask(self.train_window(draw), self.train_noise(draw))
 
     def dev_example(self, index: int) -> Example:

@@ -10,7 +10,7 @@ from tsumugi.positions import pair_lengths
 from tsumugi.provenance import read_manifest
 from tsumugi.tokenization.indexed_dataset import IndexedDataset
 from tsumugi.tokenization.prompts import model_input
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.objectives.base import Example, Objective
 
 
@@ -41,7 +41,7 @@ class SupervisedFinetuning(Objective):
         read, written = pair_lengths(self._config, prompt, limit)
         self.check_lengths(read, written, f"lower the limits of the task, or shorten its prompt ({manifest.parent})")
 
-    def example(self, draw: Draw) -> Example:
+    def example(self, draw: SampleIndex) -> Example:
         """One pair; behind those of the train split those of the dev split, where a run trains on them too."""
         if draw.index < self.train_size:
             return self._pair(self.train, draw.index)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsumugi.errors import ConfigurationError
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.objectives.base import Example
 from tsumugi.training.objectives.windowed import WindowedObjective
 
@@ -37,8 +37,8 @@ class SpanCorruption(WindowedObjective):
             )
         self.open_windows(spec, data, self.length)
 
-    def example(self, draw: Draw) -> Example:
-        """One window, with noise that is a function of (seed, corpus, index, turn)."""
+    def example(self, draw: SampleIndex) -> Example:
+        """One window, with noise that is a function of (seed, corpus, index, epoch)."""
         return self._corrupt(self.train_window(draw), self.train_noise(draw))
 
     def dev_example(self, index: int) -> Example:

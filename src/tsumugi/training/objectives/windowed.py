@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsumugi.training.data.permutation import mix
-from tsumugi.training.data.sampler import Draw
+from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.data.windows import open_corpora
 from tsumugi.training.objectives.base import Objective
 
@@ -27,7 +27,7 @@ class WindowedObjective(Objective):
         self.dev_size = sum(len(windows) for windows in self.dev)
         self.lost_to_packing = sum(w.lost for w in self.train) / sum(w.tokens for w in self.train)
 
-    def train_window(self, draw: Draw) -> np.ndarray:
+    def train_window(self, draw: SampleIndex) -> np.ndarray:
         """(length + 1,) int64."""
         return self.train[draw.corpus][draw.index]
 
@@ -39,9 +39,9 @@ class WindowedObjective(Objective):
             index -= len(windows)
         raise IndexError(index)
 
-    def train_noise(self, draw: Draw) -> np.random.Generator:
-        """Random numbers that are a function of (seed, corpus, index, turn)."""
-        return np.random.default_rng(mix(self.seed, draw.corpus, draw.index, draw.turn))
+    def train_noise(self, draw: SampleIndex) -> np.random.Generator:
+        """Random numbers that are a function of (seed, corpus, index, epoch)."""
+        return np.random.default_rng(mix(self.seed, draw.corpus, draw.index, draw.epoch))
 
     def dev_noise(self, index: int) -> np.random.Generator:
         """Those of the dev split do not depend on the run's seed: every seed is measured on the same."""

@@ -24,7 +24,7 @@ def build_optimizer(model: torch.nn.Module, recipe: Mapping[str, Any]) -> torch.
     check_learning_rate_factors(model, recipe)
     factors = recipe.get("learning_rate_factors", {})
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = defaultdict(list)
-    for name, parameter in trained(model):
+    for name, parameter in trainable_parameters(model):
         parts = name.split(".")
         decayed = parts[-1] == "weight" and sum(size > 1 for size in parameter.shape) >= 2
         factor = next((factor for part, factor in factors.items() if part in parts), 1.0)
@@ -46,7 +46,7 @@ def check_learning_rate_factors(model: torch.nn.Module, recipe: Mapping[str, Any
     Raises:
         ConfigurationError: a factor's name is part of no trained parameter's name.
     """
-    names = [name.split(".") for name, _ in trained(model)]
+    names = [name.split(".") for name, _ in trainable_parameters(model)]
     for name in recipe.get("learning_rate_factors", {}):
         if not any(name in parts for parts in names):
             known = ", ".join(sorted({part for parts in names for part in parts if not part.isdigit()}))
@@ -55,6 +55,6 @@ def check_learning_rate_factors(model: torch.nn.Module, recipe: Mapping[str, Any
             )
 
 
-def trained(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
+def trainable_parameters(module: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """The parameters that are trained, with their names."""
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""Nobody waits: what the ranks measured, and a new plan when it drifts from what was predicted.
+"""Re-plan the split of a batch over the ranks when measured step times drift from the plan.
 
 The plan decides who computes which part of a batch, never what the batch is, so it may change between two steps.
 """
@@ -43,7 +43,7 @@ def fit_cost(seen: Sequence[Observation]) -> StepCost:
     return StepCost(float(fixed), float(per_example), seconds=True)
 
 
-class Balance:
+class LoadBalancer:
     """The plan in force, and how it is kept.
 
     Attributes:

@@ -25,7 +25,7 @@ from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.data.sampler import Sampler
 from tsumugi.training.distributed.world import OtherRankFailed, World, joined, place
 from tsumugi.training.engines import Engine, build_engine
-from tsumugi.training.model_source import Start, set_up_for_training
+from tsumugi.training.model_source import ModelSource, set_up_for_training
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Batch, Example, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
@@ -122,7 +122,7 @@ def _limit_memory(gib: float | None, device: torch.device) -> None:
 
 def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_large: int | None) -> None:
     precision = own_precision(request.precision or request.spec["recipe"]["precision"], world.device)
-    start = Start(request.spec, request.seed, request.start)
+    start = ModelSource(request.spec, request.seed, request.start)
     start.load_libraries()
     if request.zero_stage:
         import deepspeed  # noqa: F401
@@ -196,7 +196,7 @@ def _step(engine: Engine, batches: Sequence[Batch], recipe: Mapping[str, Any]) -
     for number, batch in enumerate(batches):
         last = number == len(batches) - 1
         batch = batch.to(engine.world.device)
-        with engine.accumulating(last):
+        with engine.gradient_sync(last):
             logits = engine.forward(**batch.model_inputs).logits
             loss = token_losses(logits, batch.labels, recipe.get("logit_penalty", 0.0))
             engine.backward(loss / predicted / engine.world.size, last)

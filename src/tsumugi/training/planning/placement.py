@@ -22,8 +22,8 @@ STATE_SHARE = 0.5  # of a device's memory, for weights, gradients and moments; t
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the command line says of where and how fast.
+class ComputeOptions:
+    """Where and how fast a run is computed; nothing here decides its result.
 
     Attributes:
         micro_batch: one number, or one for each process of this node; None leaves it open.
@@ -32,7 +32,7 @@ class Wishes:
         zero_stage: None chooses by memory.
         offload: keep optimizer states, and in stage 3 weights, in the CPU's memory.
         gradient_checkpointing: compute activations again in the backward pass.
-        stage: copy the token files to the machine's own disk first.
+        copy_data: copy the token files to the machine's own disk first.
     """
 
     micro_batch: Sequence[int] | None = None
@@ -41,10 +41,10 @@ class Wishes:
     zero_stage: int | None = None
     offload: bool = False
     gradient_checkpointing: bool = False
-    stage: bool = False
+    copy_data: bool = False
 
     def check(self) -> None:
-        """Refuse wishes that exclude one another.
+        """Refuse options that exclude one another.
 
         Raises:
             TsumugiError: offloading was asked for together with stage 0.
@@ -53,13 +53,13 @@ class Wishes:
             raise TsumugiError("--offload cpu needs --zero-stage 1, 2, 3 or auto: stage 0 leaves all to PyTorch")
 
 
-def micro_batch_here(wishes: Wishes, local_rank: int, local_size: int) -> int | None:
+def micro_batch_here(options: ComputeOptions, local_rank: int, local_size: int) -> int | None:
     """What ``--micro-batch`` says for this process.
 
     Raises:
         TsumugiError: it names another number of processes than were started here, or a number below 1.
     """
-    given = wishes.micro_batch
+    given = options.micro_batch
     if given is None:
         return None
     if len(given) not in (1, local_size):
@@ -78,13 +78,13 @@ def device_memory(device: torch.device) -> int | None:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
-def kind_here(wishes: Wishes, device: torch.device, run: str) -> tuple[str, int | None]:
+def kind_here(options: ComputeOptions, device: torch.device, run: str) -> tuple[str, int | None]:
     """Kind of this rank's device, and the micro-batch that the inventory gives ``run`` on it.
 
     Raises:
         TsumugiError: no kind fits, or it has GPUs and this process sees none.
     """
-    found = _found_kind(wishes, device)
+    found = _found_kind(options, device)
     if found is None:
         return describe_device(device), None
     name, kind = found
@@ -94,21 +94,21 @@ def kind_here(wishes: Wishes, device: torch.device, run: str) -> tuple[str, int 
     return name, kind.micro_batch_of(run)
 
 
-def scratch_here(wishes: Wishes, device: torch.device) -> str | None:
+def scratch_here(options: ComputeOptions, device: torch.device) -> str | None:
     """Folder on this machine's own disk, as the inventory names it; None where it does not.
 
     Raises:
         TsumugiError: no kind fits.
     """
-    found = _found_kind(wishes, device)
+    found = _found_kind(options, device)
     return None if found is None else found[1].scratch
 
 
-def _found_kind(wishes: Wishes, device: torch.device) -> tuple[str, Kind] | None:
+def _found_kind(options: ComputeOptions, device: torch.device) -> tuple[str, Kind] | None:
     """Name and entry of this machine's kind; None without an inventory."""
-    if wishes.inventory is None:
+    if options.inventory is None:
         return None
-    inventory = load_inventory(wishes.inventory)
+    inventory = load_inventory(options.inventory)
     memory = device_memory(device)
     name = find_kind(
         inventory,
@@ -119,15 +119,15 @@ def _found_kind(wishes: Wishes, device: torch.device) -> tuple[str, Kind] | None
     return name, inventory.kinds[name]
 
 
-def choose_stage(wishes: Wishes, parameters: tuple[int, int], world: World) -> int:
+def choose_stage(options: ComputeOptions, parameters: tuple[int, int], world: World) -> int:
     """The lowest ZeRO stage whose states fit the smallest device (Rajbhandari et al., 2020, section 3.1, in fp32).
 
     Args:
         parameters: all, and those that are trained.
     """
-    if wishes.zero_stage is not None:
-        return wishes.zero_stage
-    lowest = 1 if wishes.offload else 0
+    if options.zero_stage is not None:
+        return options.zero_stage
+    lowest = 1 if options.offload else 0
     sizes = [size for size in world.gather(device_memory(world.device)) if size is not None]
     if world.size == 1 or not sizes:
         return lowest
@@ -155,7 +155,7 @@ def choose_precisions(wanted: str, own: str, stage: int, world: World) -> list[s
 
 
 def calibration_here(
-    wishes: Wishes, spec: Mapping[str, Any], model: torch.nn.Module, precision: str, stage: int, world: World
+    options: ComputeOptions, spec: Mapping[str, Any], model: torch.nn.Module, precision: str, stage: int, world: World
 ) -> Calibration | None:
     """What was measured for this run on this rank's kind of device; None if nothing was.
 
@@ -168,10 +168,10 @@ def calibration_here(
         world,
         precision=precision,
         stage=stage,
-        offload=wishes.offload,
-        gradient_checkpointing=wishes.gradient_checkpointing,
+        offload=options.offload,
+        gradient_checkpointing=options.gradient_checkpointing,
     )
-    return find(wishes.calibration, key)
+    return find(options.calibration, key)
 
 
 def member_here(kind: str, explicit: int | None, calibration: Calibration | None) -> Member:

@@ -27,7 +27,7 @@ from tsumugi.errors import TsumugiError
 from tsumugi.provenance import file_sha256
 from tsumugi.training.distributed.world import World
 from tsumugi.training.engines.base import MOMENTS
-from tsumugi.training.optimization.optimizer import trained
+from tsumugi.training.optimization.optimizer import trainable_parameters
 from tsumugi.training.state.state_folders import discard, step_folders, step_name
 
 FORMAT = 2
@@ -47,7 +47,7 @@ def save(
 
     Args:
         folder: of this training; its name is the fingerprint.
-        tensors: an engine's ``tensors()``; it gathers as it goes, so every rank goes through it.
+        tensors: an engine's ``state_tensors()``; it gathers as it goes, so every rank goes through it.
         metrics: the lines of metrics.jsonl up to this step, as rank 0 has them.
         lease: of rank 0, on this folder; looked at before writing, and before what was written is given its name.
 
@@ -204,7 +204,8 @@ class Checkpoint:
             TsumugiError: the checkpoint does not hold exactly this model's parameters.
         """
         parts = ("weight", *MOMENTS) if self.updates else ("weight",)
-        shapes = {f"{part}/{name}": list(parameter.shape) for name, parameter in trained(module) for part in parts}
+        parameters = trainable_parameters(module)
+        shapes = {f"{part}/{name}": list(parameter.shape) for name, parameter in parameters for part in parts}
         found = {name: tensors.get_slice(name).get_shape() for name, tensors in self._where.items()}
         if found != shapes:
             different = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
@@ -213,7 +214,7 @@ class Checkpoint:
                 "again"
             )
         with torch.no_grad():
-            for name, parameter in trained(module):
+            for name, parameter in parameters:
                 parameter.copy_(self.read(f"weight/{name}"))
 
 

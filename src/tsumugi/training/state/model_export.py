@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tsumugi.atomic import atomic_directory
-from tsumugi.training.model_source import Start
+from tsumugi.training.model_source import ModelSource
 from tsumugi.training.state.checkpoint import newest
 
 
-def export(start: Start, state: Path, output: Path, check: Callable[[], None]) -> None:
+def export(start: ModelSource, state: Path, output: Path, check: Callable[[], None]) -> None:
     """Write the trained model, or its adapter, with its tokenizer, its metrics and its curves.
 
     The model is opened anew and takes the checkpoint's weights: an engine may have cut its own into pieces.
