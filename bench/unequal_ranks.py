@@ -106,15 +106,15 @@ class Sides:
             return made
 
         self.equal, self.balanced = trainer("equal", world), trainer("balanced", world)
-        self.equal.balance = EqualShares(world, self.equal.plan)
+        self.equal.balancer = EqualShares(world, self.equal.balancer.plan)
         self.alone = trainer("alone", World(0, 1, 0, 1, 0, world.device))
 
     def find_plan(self) -> None:
         """Let the balanced side train until a window passes in which it has kept its plan."""
         for _ in range(PATIENCE):
-            before = self.balanced.balance.replans
+            before = self.balanced.balancer.replans
             _advance(self.balanced, WINDOW)
-            if before and self.balanced.balance.replans == before:
+            if before and self.balanced.balancer.replans == before:
                 return
 
     def block(self) -> None:
@@ -154,14 +154,14 @@ def measure(world: World, folder: Path, data: Path, slow: int, blocks: int) -> l
     _advance(sides.equal, 1)  # the first steps of a process are slow
     _advance(sides.alone, 1)
     if world.is_main:
-        print(f"equal shares:\n{sides.equal.plan.table()}", flush=True)
+        print(f"equal shares:\n{sides.equal.balancer.plan.table()}", flush=True)
     sides.find_plan()
     for number in range(blocks):
         sides.block()
         if world.is_main:
             print(f"block {number + 1} of {blocks}", flush=True)
     sides.close()
-    balance = sides.balanced.balance
+    balance = sides.balanced.balancer
     if world.is_main:
         print(f"balanced, after {balance.replans} new plan(s):\n{balance.plan.table()}")
         print(f"measured: step {balance.measured_step} s, idle shares {balance.measured_idle}")

@@ -18,6 +18,7 @@ from tsumugi.training.distributed.world import World
 from tsumugi.training.loop import Trainer
 from tsumugi.training.model_source import set_up_for_training
 from tsumugi.training.objectives import build_objective
+from tsumugi.training.planning.placement import Placement
 from tsumugi.training.planning.planner import Plan
 
 VOCABULARY = 512
@@ -88,16 +89,13 @@ class Workload:
         """
         state.mkdir(parents=True)
         spec = {"objective": {"kind": "causal_lm"}, "corpora": {"random": 1.0}, "recipe": recipe, "train_on_dev": False}
-        return Trainer(
-            world=world,
-            module=model,
-            objective=build_objective(spec, [data], _tokenizer(), model.config, SEED),
-            recipe=recipe,
+        return Trainer.resume(
+            world,
+            model,
+            build_objective(spec, [data], _tokenizer(), model.config, SEED),
+            recipe,
             seed=SEED,
-            precision=recipe["precision"],
-            precisions=[recipe["precision"]] * world.size,
-            stage=0,
-            offload=False,
+            placement=Placement([recipe["precision"]] * world.size, stage=0, offload=False),
             plan=plan,
             state=state,
             checkpoint_seconds=float("inf"),

@@ -21,7 +21,9 @@ from tsumugi.training.distributed.launch import leave_after
 from tsumugi.training.distributed.world import joined
 from tsumugi.training.loop import Trainer
 from tsumugi.training.objectives import build_objective
+from tsumugi.training.optimization.losses import LossTerm, token_losses
 from tsumugi.training.optimization.optimizer import trainable_parameters
+from tsumugi.training.planning.placement import Placement
 from tsumugi.training.planning.planner import Communication, Member, Plan, StepCost
 
 SEED = 3
@@ -63,16 +65,13 @@ def make_trainer(world, model, objective, recipe, micro_batches, state, **option
     stage = options.get("stage", 0)
     precisions = options.get("precisions") or ["fp32"] * world.size
     state.mkdir(parents=True, exist_ok=True)
-    return Trainer(
-        world=world,
-        module=model,
-        objective=objective,
-        recipe=recipe,
+    return Trainer.resume(
+        world,
+        model,
+        objective,
+        recipe,
         seed=SEED,
-        precision=precisions[world.rank],
-        precisions=precisions,
-        stage=stage,
-        offload=options.get("offload", False),
+        placement=Placement(precisions, stage, options.get("offload", False)),
         plan=plan_of(micro_batches, stage > 0),
         state=state,
         checkpoint_seconds=options.get("checkpoint_seconds", 1e9),
@@ -94,9 +93,9 @@ def whole_batch_gradient(model, objective, sampler, recipe):
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def read_gradient(trainer):
+def read_gradient(trainer, stage):
     """The gradient that the engine would update with, whole."""
-    if trainer.stage == 0:
+    if stage == 0:
         gradients = [parameter.grad for _, parameter in trainable_parameters(trainer.engine.module)]
     else:
         from deepspeed.utils import safe_get_full_grad
@@ -116,6 +115,91 @@ def mute(objective, silent):
     objective.example = example
 
 
+HEAD_WEIGHT = 0.3
+
+
+def add_a_term(objective):
+    """A second loss, over the input tokens with an even id that are not the first: is the token before it even too?
+
+    What it predicts is few or none in some micro-batches, and has nothing to do with how many labels there are.
+    """
+
+    def asked(batch):
+        ids = batch.model_inputs["input_ids"]
+        return ids[:, 1:] % 2 == 0, (ids[:, :-1] % 2 == 0)
+
+    def count_predictions(batch):
+        return int((batch.labels != IGNORE_INDEX).sum()), int((asked(batch)[0] & labelled(batch)).sum())
+
+    def labelled(batch):  # a dummy, and a muted example, have nothing to be asked
+        return (batch.labels != IGNORE_INDEX).any(dim=1, keepdim=True)
+
+    def loss_sums(forward, batch):
+        logits = forward(**batch.model_inputs).logits
+        where, answers = asked(batch)
+        where = where & labelled(batch)
+        said = (logits[:, 1:, 7] - logits[:, 1:, 8])[where]
+        binary = torch.nn.functional.binary_cross_entropy_with_logits
+        return [
+            token_losses(logits, batch.labels, objective.logit_penalty),
+            binary(said, answers[where].to(said.dtype), reduction="sum"),
+        ]
+
+    objective.terms = (LossTerm("tokens"), LossTerm("parity", HEAD_WEIGHT))
+    objective.count_predictions, objective.loss_sums = count_predictions, loss_sums
+
+
+def two_term_gradient(model, objective, sampler, recipe):
+    """The gradient of both means over the whole batch, by torch alone, example by example; and the two means."""
+    tokens, parities = [], []
+    for draw in sampler.batch(0, recipe["global_batch"]):
+        example = objective.example(draw)
+        ids, labels = torch.tensor(example.inputs), torch.tensor(example.labels)
+        if (labels == IGNORE_INDEX).all():
+            continue
+        logits = model(input_ids=ids[None]).logits[0]
+        for place in torch.nonzero(labels != IGNORE_INDEX).flatten().tolist():
+            loss = -logits[place].log_softmax(0)[labels[place]]
+            tokens.append(loss + recipe["logit_penalty"] / 2 * logits[place].max() ** 2)
+        for place in range(1, len(ids)):
+            if ids[place] % 2 == 0:
+                chance = torch.sigmoid(logits[place, 7] - logits[place, 8])
+                parities.append(-torch.log(chance if ids[place - 1] % 2 == 0 else 1 - chance))
+    loss = sum(tokens) / len(tokens) + HEAD_WEIGHT * sum(parities) / len(parities)
+    gradients = torch.autograd.grad(loss, [parameter for _, parameter in trainable_parameters(model)])
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def two_term_error(world, folder, case):
+    """Relative distance of the ranks' gradient from the reference in float64; the counts of every rank; the metrics."""
+    spec, dtype = case["spec"], getattr(torch, case["dtype"])
+    recipe = spec["recipe"] | {"global_batch": sum(map(sum, case["micro_batches"])), "clip": None}
+    model = open_model(folder, spec).to(dtype)
+    objective = open_objective(folder, spec, model)
+    add_a_term(objective)
+    state = folder / f"states/{case['name']}"
+    trainer = make_trainer(world, model, objective, recipe, case["micro_batches"], state, stage=case["stage"])
+    if "muted_rank" in case:
+        muted = trainer.sampler.slice(0, recipe["global_batch"], trainer.balancer.plan.slice(case["muted_rank"]))
+        mute(objective, {draw.index for draw in muted}.__contains__)
+    wanted = two_term_gradient(open_model(folder, spec).double(), objective, trainer.sampler, recipe)
+    plan = trainer.balancer.plan
+    own = trainer.loader.take(0, plan.slice(world.rank), plan.micro_batches[world.rank]).predictions
+    found = {}
+
+    def update(step):
+        found["gradient"] = read_gradient(trainer, case["stage"])
+        return 0.0
+
+    trainer._update = update
+    result = trainer._step(0)
+    trainer._count(result, 1.0)
+    entry = trainer._entry(trainer.progress.since_logged)
+    trainer.loader.close()
+    error = ((found["gradient"].double() - wanted).norm() / wanted.norm()).item()
+    return {"error": error, "counts": world.gather(own), "sums": result.sums.counts, "entry": entry}
+
+
 def gradient_error(world, folder, case):
     """Relative distance of the ranks' common gradient from that of one process on the whole batch."""
     spec = case["spec"]
@@ -128,13 +212,13 @@ def gradient_error(world, folder, case):
     options = {key: case[key] for key in ("stage", "precisions", "offload") if key in case}
     trainer = make_trainer(world, trainer_model, objective, recipe, case["micro_batches"], state, **options)
     if "muted_rank" in case:  # every example of that rank in the first step
-        muted = trainer.sampler.slice(0, recipe["global_batch"], trainer.plan.slice(case["muted_rank"]))
+        muted = trainer.sampler.slice(0, recipe["global_batch"], trainer.balancer.plan.slice(case["muted_rank"]))
         mute(objective, {draw.index for draw in muted}.__contains__)
     wanted = whole_batch_gradient(model, objective, trainer.sampler, recipe)
     found = {}
 
     def update(step):
-        found["gradient"] = read_gradient(trainer)
+        found["gradient"] = read_gradient(trainer, case.get("stage", 0))
         return 0.0
 
     trainer._update = update
@@ -152,7 +236,7 @@ class StopAt:
         self.trainer, self.step = trainer, step
 
     def __bool__(self):
-        return self.trainer.progress["step"] >= self.step - 1
+        return self.trainer.progress.step >= self.step - 1
 
 
 def train_piece(world, folder, case):
@@ -169,7 +253,7 @@ def train_piece(world, folder, case):
     except (Exception, SystemExit) as error:
         if "until" not in case or not ("stopped by" in str(error) or isinstance(error, SystemExit)):
             raise
-    return trainer.progress["step"]
+    return trainer.progress.step
 
 
 def overflow(world, folder, case):
@@ -206,7 +290,7 @@ def level(world, folder, case):
     return world.gather(next(model.parameters()).double().sum().item())
 
 
-FUNCTIONS = {function.__name__: function for function in (gradient_error, train_piece, overflow, level)}
+FUNCTIONS = {function.__name__: function for function in (gradient_error, two_term_error, train_piece, overflow, level)}
 
 
 def main():

@@ -15,8 +15,10 @@ from tsumugi.errors import TsumugiError
 from tsumugi.training import train_model
 from tsumugi.training.distributed.interruption import StopRequest
 from tsumugi.training.distributed.world import World
+from tsumugi.training.optimization.losses import LossSums
 from tsumugi.training.state.checkpoint import Checkpoint, newest
 from tsumugi.training.state.finished import Result
+from tsumugi.training.state.progress import Progress
 from tsumugi.training.state.state_folders import fingerprint, forget, step_folders, word_of_others
 from tsumugi.training.state.state_lock import Turn, lease_of
 
@@ -33,7 +35,7 @@ class StopAt(StopRequest):
         self.trainer, self.step = trainer, step
 
     def __bool__(self):
-        return self.trainer.progress["step"] >= self.step - 1
+        return self.trainer.progress.step >= self.step - 1
 
 
 def trainer(token_folder, spec, state):
@@ -172,7 +174,7 @@ def test_an_older_checkpoint_beside_a_damaged_one_is_named(state):
     with pytest.raises(TsumugiError, match="Delete this folder to go on from step000000009"):
         newest(state)
     shutil.rmtree(later)
-    assert newest(state).progress["step"] == 9
+    assert newest(state).progress.step == 9
 
 
 def cut_in_the_middle(lines):
@@ -203,8 +205,30 @@ def test_metrics_end_where_the_checkpoint_does(token_folder, spec, state, stoppe
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == list(range(17))
     assert job.logged_lines() == path.read_text() == Checkpoint(step_folders(state)[-1]).metrics
     assert ("is not what was written" in capsys.readouterr().out) == ("longer" not in harm)
-    assert (job.progress["seconds"] > 90) == ("longer" in harm), "time whose work was lost was spent all the same"
+    assert (job.progress.seconds > 90) == ("longer" in harm), "time whose work was lost was spent all the same"
     assert list((state / "tensorboard").glob("events*"))
+
+
+def test_counts_of_a_checkpoint_keep_their_names_on_disk():
+    """Checkpoints that exist are resumed from."""
+    record = {
+        "step": 9,
+        "updates": 8,
+        "tokens": 540,
+        "predicted": 539,
+        "seconds": 1.5,
+        "gpu_seconds": 3.0,
+        "joules": None,
+        "attempts": 2,
+        "loss": [12.5, 60],
+        "memory": {"peak_memory_bytes": 10},
+        "loss_scale": {"scale": 2.0, "good_steps": 3, "exhausted": False},
+        "plan": {"replans": 0},
+    }
+    progress = Progress.from_dict(record)
+    assert progress.since_logged == LossSums((12.5,), (60,))
+    assert json.loads(json.dumps(progress.to_dict())) == record
+    assert Progress.from_dict(record | {"loss": [1.0, 2, 3.0, 4]}).to_dict()["loss"] == [1.0, 2, 3.0, 4]
 
 
 def test_checkpoints_that_vanish_while_a_run_tidies_up_are_no_error(state, monkeypatch):

@@ -64,6 +64,49 @@ def test_unequal_ranks_give_the_gradient_of_one_process_on_the_whole_batch(gradi
     assert not far
 
 
+# --- a loss of two terms ---
+
+
+@pytest.fixture(scope="module")
+def two_terms(token_folder, training_specs, tmp_path_factory):
+    """Two terms with counts of their own on every rank, on three ranks: name -> (case, answer)."""
+    spec = objective_specs(training_specs)["causal"][0]
+    cases = []
+    for stage, dtype in ((0, "float64"), (0, "float32"), (1, "float32"), (2, "float32"), (3, "float32")):
+        for layout, micro_batches in (IN_STEP if stage else ALONE).items():
+            name = f"two terms, ZeRO {stage}, {dtype}, {layout}"
+            case = {"do": "two_term_error", "spec": spec, "stage": stage, "dtype": dtype, "name": name}
+            cases.append(case | {"micro_batches": micro_batches})
+        micro_batches = (IN_STEP if stage else ALONE)["accumulated"]
+        name = f"two terms, ZeRO {stage}, {dtype}, a rank of padding"
+        cases.append(case | {"name": name, "micro_batches": micro_batches, "muted_rank": 1})
+    answers = rank_worker.launch(3, cases, token_folder, tmp_path_factory.mktemp("terms"))
+    return {case["name"]: (case, answer) for case, answer in zip(cases, answers, strict=True)}
+
+
+def test_two_terms_on_unequal_ranks_give_the_gradient_of_both_means(two_terms):
+    bounds = {"float64": 1e-12, "float32": 2e-6}
+    assert len(two_terms) == 17
+    far = {
+        name: answer["error"]
+        for name, (case, answer) in two_terms.items()
+        if not answer["error"] <= bounds[case["dtype"]]
+    }
+    assert not far
+    for _, answer in two_terms.values():
+        ratios = {second / first for first, second in answer["counts"] if first}
+        assert len(ratios) > 1, "dividing by one count for both terms would not be noticed"
+        assert answer["sums"] == [sum(counts) for counts in zip(*answer["counts"], strict=True)]
+
+
+def test_metrics_name_the_terms_of_a_loss_that_has_several(two_terms):
+    for _, answer in two_terms.values():
+        entry = answer["entry"]
+        whole = entry["train_loss_tokens"] + rank_worker.HEAD_WEIGHT * entry["train_loss_parity"]
+        assert entry["train_loss"] == pytest.approx(whole)
+        assert 0 < entry["train_loss_parity"] < 2
+
+
 # --- three layouts ---
 
 STEPS, CUTS = 50, (17, 34)

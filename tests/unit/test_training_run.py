@@ -134,7 +134,7 @@ def test_training_in_pieces_ends_with_the_same_weights(token_folder, training_sp
             piece.run(stop)
     last = trainer(token_folder, training_specs["t5"], tmp_path / "pieces")
     last.run(StopRequest())
-    assert last.progress["attempts"] == 24
+    assert last.progress.attempts == 24
     for ours, theirs in zip(last.module.parameters(), whole.module.parameters(), strict=True):
         assert torch.equal(ours, theirs)
     strip = [
@@ -242,7 +242,7 @@ def test_a_state_of_another_spec_is_not_continued(token_folder, training_specs, 
         command(spec_file, "fresh", tmp_path / "fresh"), capture_output=True, text=True, env=os.environ
     )
     assert done.returncode == 0, done.stderr
-    assert "going on" not in done.stdout
+    assert "resuming from step" not in done.stdout
     assert [path.name for path in Path("state/fresh").iterdir()] == [stale.parent.name], "what may have cost days stays"
     assert "state/fresh: checkpoints of another training lie there" in done.stdout
 
@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_state(token_folder, t
 
 def test_a_checkpoint_of_another_model_is_refused(token_folder, training_specs, tmp_path):
     job = trainer(token_folder, training_specs["rwkv"], tmp_path)
-    job.progress["step"] = 1
+    job.progress.step = 1
     job._step(0)
     job._save()
     with pytest.raises(Exception, match="does not fit the model"):

@@ -22,13 +22,13 @@ class RankBatch:
     Attributes:
         batches: one for each micro-step; all labels of a dummy are ignored, so its loss and gradients are zero.
         positions: place of each micro-step's first example in the global batch.
-        predicted: tokens that carry loss.
+        predictions: how many each term of the loss is over.
         tokens: tokens that the model reads, padding and dummies aside.
     """
 
     batches: list[Batch]
     positions: list[int]
-    predicted: int
+    predictions: tuple[int, ...]
     tokens: int
 
 
@@ -70,7 +70,7 @@ class Loader:
         return RankBatch(
             batches,
             places,
-            predicted=sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches),
+            predictions=tuple(map(sum, zip(*map(self.objective.count_predictions, batches), strict=True))),
             tokens=sum(self.objective.tokens_read(example) for example in examples),
         )
 

@@ -1,15 +1,15 @@
 """The training loop. Invariants 1 to 3 of the design are visible here:
 
 1. the batch of a step comes from the sampler by the step's number; the plan only says which rank computes which part;
-2. a rank's loss is its sum of token losses over the token count of the *whole* step, on all ranks, so gradients do not
-   depend on how the batch was cut;
+2. each term of a rank's loss is its sum over the rank's predictions, divided by the number of predictions of the
+   *whole* step, on all ranks, so gradients do not depend on how the batch was cut;
 3. weights, moments and a step number are all there is to a state: learning rate and dropout follow from the step.
 """
 
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,23 +18,24 @@ import torch
 from tsumugi.cluster.lease import Lease
 from tsumugi.cluster.slurm_job import TimeLimit, margin
 from tsumugi.errors import TsumugiError
-from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.provenance.memory import MemoryMeter
 from tsumugi.training.data.permutation import mix, permute
 from tsumugi.training.data.sampler import Sampler
 from tsumugi.training.distributed.interruption import StopRequest
 from tsumugi.training.distributed.world import OtherRankFailed, World
 from tsumugi.training.energy import EnergyMeter
-from tsumugi.training.engines import build_engine
+from tsumugi.training.engines import Engine, build_engine
 from tsumugi.training.loader import Loader
 from tsumugi.training.metrics_log import Display, MetricsLog
 from tsumugi.training.objectives.base import Batch, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
-from tsumugi.training.optimization.losses import token_losses
+from tsumugi.training.optimization.losses import LossSums, weighted_loss
 from tsumugi.training.optimization.schedule import learning_rate
 from tsumugi.training.planning.load_balancer import LoadBalancer
+from tsumugi.training.planning.placement import Placement
 from tsumugi.training.planning.planner import Plan
 from tsumugi.training.state import checkpoint
+from tsumugi.training.state.progress import Progress
 from tsumugi.training.state.state_folders import step_folders
 
 LOGGED_LINES = 500  # about so many lines of metrics, however long the run
@@ -48,91 +49,136 @@ class OutOfTime(Exception):
     """The time limit of the Slurm job is near, and the state is saved. Raised on all ranks, to go on later together."""
 
 
-@dataclass
-class Trainer:
-    """One run, as one of its ranks.
+@dataclass(frozen=True)
+class StepResult:
+    """What all ranks know after a step.
 
     Attributes:
-        module: the model, with the weights that the run starts from, the same on all ranks.
+        sums: of each term of the loss, over all ranks.
+        tokens: tokens that the model has read, on all ranks.
+        stop: a rank was asked to stop.
+        save: rank 0 wants a checkpoint.
+    """
+
+    sums: LossSums
+    tokens: int
+    stop: bool
+    save: bool
+
+
+@dataclass
+class Trainer:
+    """One run, as one of its ranks; :meth:`resume` makes one.
+
+    Attributes:
+        engine: holds the model and its optimizer.
         recipe: the ``recipe`` of the run's spec.
-        precision: what this rank computes in.
-        precisions: what the ranks compute in.
-        stage: ZeRO stage; 0 is DDP.
-        offload: optimizer states stay in the CPU's memory.
-        plan: how the first steps are shared out.
+        balancer: holds the plan in force.
+        progress: what is counted, from the checkpoint on.
         state: folder of this job's checkpoints (ends in the fingerprint).
-        lease: of rank 0, the right to write there.
+        memory: measures this rank's peak.
+        kept_metrics: the checkpoint's lines of metrics.jsonl; None where there is no checkpoint.
+        lease: of rank 0, the right to write ``state``.
         time_limit: of the Slurm job, as rank 0 knows it.
     """
 
     world: World
-    module: torch.nn.Module
+    engine: Engine
     objective: Objective
+    sampler: Sampler
+    loader: Loader
+    balancer: LoadBalancer
     recipe: Mapping[str, Any]
     seed: int
-    precision: str
-    precisions: list[str]
-    stage: int
-    offload: bool
-    plan: Plan
+    progress: Progress
     state: Path
     checkpoint_seconds: float
     memory: MemoryMeter
-    lease: Lease | None = None
-    time_limit: TimeLimit = field(default_factory=TimeLimit)
+    energy: EnergyMeter
+    kept_metrics: str | None
+    lease: Lease | None
+    time_limit: TimeLimit
 
     def __post_init__(self) -> None:
-        self.sampler = Sampler(self.objective.sizes, self.objective.weights, self.seed)
-        self.loader = Loader(self.objective, self.sampler, self.recipe["global_batch"])
-        self.balance = LoadBalancer(self.world, self.plan)
-        self.energy = EnergyMeter(self.world.device)
-        self.progress: dict[str, Any] = {
-            "step": 0,
-            "updates": 0,  # steps that changed the weights: fp16 skips those that overflow
-            "tokens": 0,  # read by the model
-            "predicted": 0,  # carried loss
-            "seconds": 0.0,
-            "gpu_seconds": 0.0,
-            "joules": None,
-            "attempts": 0,
-            "loss": [0.0, 0],  # since the last logged line: sum, and tokens
-            "memory": {},
-        }
+        self._first_step = self.progress.step
         self._saved_at = time.monotonic()
-        self.metrics: MetricsLog | None = None
         self._longest = {"step": 0.0, "saving": 0.0}  # seconds, in this attempt
-        self._start_engine()
-        self._first_step = self.progress["step"]
+        self._metrics: MetricsLog | None = None
 
-    def _start_engine(self) -> None:
-        """Build the engine over the weights of the newest checkpoint, or over those that there are."""
-        with self.world.together():
-            found = checkpoint.newest(self.state)
-            if found is not None:
-                found.load_weights(self.module)
-                self.progress |= found.progress
-        self.resumed = found is not None
-        self._kept_metrics = found.metrics if found is not None else None
-        loss_scale = None
-        if "fp16" in self.precisions:
-            loss_scale = LossScale(**self.progress.get("loss_scale") or {})
-        self.engine = build_engine(
-            self.world,
-            self.module,
-            self.recipe,
-            precision=self.precision,
+    @classmethod
+    def resume(
+        cls,
+        world: World,
+        module: torch.nn.Module,
+        objective: Objective,
+        recipe: Mapping[str, Any],
+        *,
+        seed: int,
+        placement: Placement,
+        plan: Plan,
+        state: Path,
+        checkpoint_seconds: float,
+        memory: MemoryMeter,
+        lease: Lease | None = None,
+        time_limit: TimeLimit | None = None,
+    ) -> "Trainer":
+        """Build the engine over the newest checkpoint in ``state``, or over the weights of ``module`` if there is none.
+
+        Args:
+            module: the model, with the weights that the run starts from, the same on all ranks.
+            plan: how the first steps are shared out.
+
+        Raises:
+            TsumugiError: the checkpoint cannot be used. Raised on rank 0, for all ranks.
+        """
+        sampler = Sampler(objective.sizes, objective.weights, seed)
+        progress = Progress(since_logged=LossSums.zeros(len(objective.terms)))
+        with world.together():
+            saved = checkpoint.newest(state)
+            if saved is not None:
+                saved.load_weights(module)
+                progress = saved.progress
+        loss_scale = LossScale(**progress.loss_scale or {}) if "fp16" in placement.precisions else None
+        engine = build_engine(
+            world,
+            module,
+            recipe,
+            precision=placement.precisions[world.rank],
             loss_scale=loss_scale,
-            stage=self.stage,
-            offload=self.offload,
+            stage=placement.stage,
+            offload=placement.offload,
         )
-        if found is not None:
-            if found.updates:
-                self.engine.load_optimizer_state(found.read, found.updates)
-            if self.world.is_main:
-                print(f"resuming from step {found.progress['step']} ({self.state})", flush=True)
-        self.progress["attempts"] += 1
+        if saved is not None:
+            if progress.updates:
+                engine.load_optimizer_state(saved.read, progress.updates)
+            if world.is_main:
+                print(f"resuming from step {progress.step} ({state})", flush=True)
+        progress.attempts += 1
+        return cls(
+            world=world,
+            engine=engine,
+            objective=objective,
+            sampler=sampler,
+            loader=Loader(objective, sampler, recipe["global_batch"]),
+            balancer=LoadBalancer(world, plan),
+            recipe=recipe,
+            seed=seed,
+            progress=progress,
+            state=state,
+            checkpoint_seconds=checkpoint_seconds,
+            memory=memory,
+            energy=EnergyMeter(world.device),
+            kept_metrics=None if saved is None else saved.metrics,
+            lease=lease,
+            time_limit=time_limit or TimeLimit(),
+        )
 
-    def run(self, stop: StopRequest) -> dict[str, Any]:
+    @property
+    def module(self) -> torch.nn.Module:
+        """The model."""
+        return self.engine.module
+
+    def run(self, stop: StopRequest) -> Progress:
         """Train to the last step; returns the final progress.
 
         Raises:
@@ -144,17 +190,17 @@ class Trainer:
         metrics, display = self._open_displays() if self.world.is_main else (None, None)
         self._saved_at = time.monotonic()
         try:
-            if not self.resumed:
+            if self.kept_metrics is None:
                 self._report(metrics, display, train_loss=None)
             self._check_time()
-            while self.progress["step"] < self.recipe["steps"]:
+            while self.progress.step < self.recipe["steps"]:
                 begun = time.monotonic()
-                stopping, due = self._advance(stop, display)
+                result = self._advance(stop, display)
                 self._log(metrics, display)
                 self._longest["step"] = max(self._longest["step"], time.monotonic() - begun)
-                if stopping or due:
+                if result.stop or result.save:
                     self._save()
-                if stopping:
+                if result.stop:
                     self._leave(stop)
             self._save()  # what follows (export) can be interrupted too
             return self.progress
@@ -164,60 +210,61 @@ class Trainer:
                 metrics.close()
                 display.close()
 
-    def _advance(self, stop: StopRequest, display: Display | None) -> tuple[bool, bool]:
-        """One step and its accounts; returns whether all ranks are to stop, and to save."""
+    def _advance(self, stop: StopRequest, display: Display | None) -> StepResult:
+        """One step and its accounts."""
         started = time.monotonic()
-        due = self.world.is_main and started - self._saved_at > self.checkpoint_seconds
-        due = due or (self.lease is not None and self.lease.in_doubt())  # saving looks, and tells all ranks
-        leave = bool(stop) or self._time_is_up()
-        loss, predicted, tokens, stopping, saving = self._step(self.progress["step"], leave, due)
+        wants_save = self.world.is_main and started - self._saved_at > self.checkpoint_seconds
+        if self.lease is not None and self.lease.in_doubt():
+            wants_save = True  # saving checks the lease, and tells all ranks
+        result = self._step(self.progress.step, bool(stop) or self._time_is_up(), wants_save)
         seconds = time.monotonic() - started
-        self._count(loss, predicted, tokens, seconds)
-        replanned = self.balance.observe(self.engine.busy_seconds(), seconds)
+        self._count(result, seconds)
+        replanned = self.balancer.observe(self.engine.busy_seconds(), seconds)
         if display is not None:
             if replanned:
-                heading = f"step {self.progress['step']}: the ranks are not as fast as planned for; the new plan:"
-                display.line(f"{heading}\n{self.balance.plan.table()}")
-            speed = self.progress["tokens"] / self.progress["seconds"]
-            display.advance(loss / max(1, predicted), speed, self.balance.predicted_share)
-        return stopping, saving
+                heading = f"step {self.progress.step}: the ranks are not as fast as planned for; the new plan:"
+                display.line(f"{heading}\n{self.balancer.plan.table()}")
+            speed = self.progress.tokens / self.progress.seconds
+            display.advance(result.sums.loss(self.objective.terms), speed, self.balancer.predicted_share)
+        return result
 
-    def _step(self, step: int, stop: bool = False, due: bool = False) -> tuple[float, int, int, bool, bool]:
+    def _step(self, step: int, wants_stop: bool = False, wants_save: bool = False) -> StepResult:
         """One optimizer step over all ranks.
 
-        Returns:
-            The sum of token losses, how many tokens were predicted and read, and whether any rank wants to stop, or
-            rank 0 to save.
+        Args:
+            wants_stop, wants_save: what this rank wants all ranks to do after it.
         """
         if not self.engine.module.training:
             self.engine.module.train()
-        share = self.balance.plan.slice(self.world.rank), self.balance.plan.micro_batches[self.world.rank]
+        plan, terms = self.balancer.plan, self.objective.terms
+        share = plan.slice(self.world.rank), plan.micro_batches[self.world.rank]
         work = self.loader.take(step, *share)
-        counts = torch.tensor([work.predicted, work.tokens], device=self.world.device)
+        counts = torch.tensor([*work.predictions, work.tokens], device=self.world.device)
         counting = self.world.start_sum(counts)
         self.engine.begin_step()
-        total = torch.zeros((), dtype=torch.float64, device=self.world.device)
+        totals = torch.zeros(len(terms), dtype=torch.float64, device=self.world.device)
         for number, (batch, position) in enumerate(zip(work.batches, work.positions, strict=True)):
             last = number == len(work.batches) - 1
             self._seed_dropout(step, position)
             with self.engine.gradient_sync(last):
-                loss = self._token_losses(batch)
+                sums = self._loss_sums(batch)
                 if last:
                     self.loader.prepare(step + 1, *share)
                 if counting is not None:
                     counting.wait()
-                self.engine.backward(loss / counts[0].clamp(min=1), last)
-            total += loss.detach()
-        loss_sum, stopping, saving = self.world.sum(total.item(), stop, due)
-        norm = self._update(step) if math.isfinite(loss_sum) else loss_sum
-        self._check(step, loss_sum, norm)
-        predicted, tokens = counts.tolist()
-        return loss_sum, predicted, tokens, bool(stopping), bool(saving)
+                self.engine.backward(weighted_loss(terms, sums, counts[:-1]), last)
+            totals += torch.stack([total.detach() for total in sums])
+        *loss_sums, stop, save = self.world.sum(*totals.tolist(), wants_stop, wants_save)
+        *predictions, tokens = counts.tolist()
+        result = StepResult(LossSums(tuple(loss_sums), tuple(predictions)), tokens, bool(stop), bool(save))
+        loss = result.sums.loss(terms)
+        self._check(step, loss, self._update(step) if math.isfinite(loss) else loss)
+        return result
 
     def _update(self, step: int) -> float:
         """Change the weights, unless the gradient is not finite; returns its norm before clipping."""
         norm = self.engine.update(learning_rate(self.recipe, step), self.recipe["clip"])
-        self.progress["updates"] += math.isfinite(norm)
+        self.progress.updates += math.isfinite(norm)
         return norm
 
     def _check(self, step: int, loss: float, norm: float) -> None:
@@ -248,124 +295,132 @@ class Trainer:
             generator = torch.cuda.default_generators[self.world.device.index]
         generator.manual_seed(mix(self.seed, step, position) >> 1)
 
-    def _token_losses(self, batch: Batch) -> torch.Tensor:
-        """Sum of the cross-entropies of all predicted tokens, in nats."""
-        batch = batch.to(self.world.device)
-        logits = self.engine.forward(**batch.model_inputs).logits
-        return token_losses(logits, batch.labels, self.recipe.get("logit_penalty", 0.0))
+    def _loss_sums(self, batch: Batch) -> list[torch.Tensor]:
+        """The sum of each term of the loss over a micro-batch."""
+        return self.objective.loss_sums(self.engine.forward, batch.to(self.world.device))
 
     @torch.no_grad()
-    def evaluate(self) -> float | None:
-        """Mean loss per predicted token over the same examples of the dev split each time; None if there are none."""
+    def evaluate(self) -> LossSums:
+        """The loss on examples of the dev split, the same each time."""
         self.engine.module.eval()
-        total, tokens = 0.0, 0
+        terms = len(self.objective.terms)
+        sums, counts = [0.0] * terms, [0] * terms
         for batch in self._dev_batches():
-            total += self._token_losses(batch).item()
-            tokens += int((batch.labels != IGNORE_INDEX).sum())
-        total, tokens = self.world.sum(total, tokens)
-        return total / tokens if tokens else None
+            for term, total in enumerate(self._loss_sums(batch)):
+                sums[term] += total.item()
+            for term, count in enumerate(self.objective.count_predictions(batch)):
+                counts[term] += count
+        everyone = self.world.sum(*sums, *counts)
+        return LossSums(tuple(everyone[:terms]), tuple(map(int, everyone[terms:])))
 
     def _dev_batches(self) -> list[Batch]:
         """This rank's part of the dev examples; as many batches on every rank, for ZeRO's forward pass is common."""
-        count = min(self.objective.dev_size, self.recipe["eval_examples"])
+        count, plan = min(self.objective.dev_size, self.recipe["eval_examples"]), self.balancer.plan
         size, ranks = self.world.size, range(self.world.size)
         slices = [range(count * rank // size, count * (rank + 1) // size) for rank in ranks]
-        needed = [math.ceil(len(part) / self.plan.largest(rank)) for rank, part in zip(ranks, slices, strict=True)]
+        needed = [math.ceil(len(part) / plan.largest(rank)) for rank, part in zip(ranks, slices, strict=True)]
         places = [permute(i, self.objective.dev_size, 0) for i in slices[self.world.rank]]
-        cut = self.plan.largest(self.world.rank)
+        cut = plan.largest(self.world.rank)
         batches = [
             self.objective.collate([self.objective.dev_example(place) for place in places[start : start + cut]])
             for start in range(0, len(places), cut)
         ]
         return batches + [self.loader.dummy()] * (max(needed) - len(batches))
 
-    def _count(self, loss: float, predicted: int, tokens: int, seconds: float) -> None:
-        self.progress["step"] += 1
-        self.progress["tokens"] += tokens
-        self.progress["predicted"] += predicted
-        self.progress["seconds"] += seconds
+    def _count(self, result: StepResult, seconds: float) -> None:
+        progress = self.progress
+        progress.step += 1
+        progress.tokens += result.tokens
+        progress.predicted += sum(result.sums.counts)
+        progress.since_logged += result.sums
+        self._count_seconds(seconds)
+
+    def _count_seconds(self, seconds: float) -> None:
+        self.progress.seconds += seconds
         if self.world.device.type == "cuda":
-            self.progress["gpu_seconds"] += seconds * self.world.size
-        self.progress["loss"][0] += loss
-        self.progress["loss"][1] += predicted
+            self.progress.gpu_seconds += seconds * self.world.size
 
     # --- what is shown and written ---
 
     def _open_displays(self) -> tuple[MetricsLog, Display]:
-        log = MetricsLog(
-            self.state / "metrics.jsonl", self._kept_metrics, self.progress["step"], self.progress["seconds"]
-        )
-        self.metrics = log
-        self.progress["seconds"] += log.lost_seconds
-        if self.world.device.type == "cuda":
-            self.progress["gpu_seconds"] += log.lost_seconds * self.world.size
-        return log, Display("train_model", self.progress["step"], self.recipe["steps"])
+        progress = self.progress
+        log = MetricsLog(self.state / "metrics.jsonl", self.kept_metrics, progress.step, progress.seconds)
+        self._metrics = log
+        self._count_seconds(log.lost_seconds)
+        return log, Display("train_model", progress.step, self.recipe["steps"])
 
     def _log(self, metrics: MetricsLog | None, display: Display | None) -> None:
-        step, steps = self.progress["step"], self.recipe["steps"]
+        step, steps = self.progress.step, self.recipe["steps"]
         evaluated = step % self.recipe["eval_every"] == 0 or step == steps
         if not evaluated and step % max(1, steps // LOGGED_LINES):
             return
-        loss, predicted = self.progress["loss"]
-        self.progress["loss"] = [0.0, 0]
-        train_loss = loss / max(1, predicted)
+        train_loss = self.progress.since_logged
+        self.progress.since_logged = LossSums.zeros(len(self.objective.terms))
         if evaluated:
             self._report(metrics, display, train_loss)
         elif metrics is not None:
             metrics.write(self._entry(train_loss))
 
-    def _report(self, metrics: MetricsLog | None, display: Display | None, train_loss: float | None) -> None:
+    def _report(self, metrics: MetricsLog | None, display: Display | None, train_loss: LossSums | None) -> None:
         entry = self._entry(train_loss)
-        dev_loss = self.evaluate()
-        if dev_loss is not None and not math.isfinite(dev_loss):
+        sums = self.evaluate()
+        dev_loss = sums.loss(self.objective.terms)
+        if not math.isfinite(dev_loss):
             self._fail(f"step {entry['step']}: the dev loss is {dev_loss}; {self._kept()}")
         if metrics is None or display is None:
             return
-        if dev_loss is not None:
-            entry["dev_loss"] = dev_loss
+        if any(sums.counts):
+            entry |= self._named_losses("dev_loss", sums)
             if self.objective.dev_bytes_per_token:
                 entry["dev_bits_per_byte"] = dev_loss / math.log(2) / self.objective.dev_bytes_per_token
         metrics.write(entry)
         shown = {name: f"{value:.4g}" for name, value in entry.items() if isinstance(value, float)}
         display.line(f"step {entry['step']}/{self.recipe['steps']}  " + "  ".join(f"{k} {v}" for k, v in shown.items()))
 
-    def _entry(self, train_loss: float | None) -> dict[str, Any]:
-        step = self.progress["step"]
-        entry = {"step": step, "tokens": self.progress["tokens"], "seconds": round(self.progress["seconds"], 3)}
+    def _entry(self, train_loss: LossSums | None) -> dict[str, Any]:
+        step = self.progress.step
+        entry = {"step": step, "tokens": self.progress.tokens, "seconds": round(self.progress.seconds, 3)}
         entry["learning_rate"] = learning_rate(self.recipe, max(0, step - 1))
-        return entry if train_loss is None else entry | {"train_loss": train_loss}
+        return entry if train_loss is None else entry | self._named_losses("train_loss", train_loss)
+
+    def _named_losses(self, name: str, sums: LossSums) -> dict[str, float]:
+        """The loss, and the mean of each of its terms where there are several."""
+        terms = self.objective.terms
+        losses = {name: sums.loss(terms)}
+        if len(terms) > 1:
+            losses |= {f"{name}_{term.name}": mean for term, mean in zip(terms, sums.means(), strict=True)}
+        return losses
 
     # --- what survives a stop ---
 
     def _save(self) -> None:
         begun = time.monotonic()
-        scale = self.engine.loss_scale
-        self.progress["loss_scale"] = None if scale is None else vars(scale).copy()
+        progress, scale = self.progress, self.engine.loss_scale
+        progress.loss_scale = None if scale is None else vars(scale).copy()
         for measured in self.world.gather(self.memory.as_execution()):  # the peak over all ranks and attempts
             for name, value in measured.items():
-                peak = (found for found in (value, self.progress["memory"].get(name)) if found)
-                self.progress["memory"][name] = max(peak, default=None)
-        if self.balance.measured_step is not None or "plan" not in self.progress:
-            self.progress["plan"] = self.balance.as_record()
+                peaks = (peak for peak in (value, progress.memory.get(name)) if peak)
+                progress.memory[name] = max(peaks, default=None)
+        if self.balancer.measured_step is not None or progress.plan is None:
+            progress.plan = self.balancer.as_record()
         self._add_energy()
-        checkpoint.save(
-            self.state, self.engine.state_tensors(), self.progress, self.logged_lines(), self.world, self.lease
-        )
+        tensors = self.engine.state_tensors()
+        checkpoint.save(self.state, tensors, progress, self.logged_lines(), self.world, self.lease)
         self._saved_at = time.monotonic()
         self._longest["saving"] = max(self._longest["saving"], self._saved_at - begun)
 
     def logged_lines(self) -> str:
         """What metrics.jsonl holds; empty on other ranks than 0."""
-        if self.metrics is not None:
-            return self.metrics.text
-        return self._kept_metrics or ""
+        if self._metrics is not None:
+            return self._metrics.text
+        return self.kept_metrics or ""
 
     def _add_energy(self) -> None:
         used = dict(self.world.gather((self.energy.uuid, self.energy.joules())))  # two ranks may share a GPU
         self.energy.start()
         joules = [value for value in used.values() if value is not None]
         if joules:
-            self.progress["joules"] = (self.progress["joules"] or 0.0) + sum(joules)
+            self.progress.joules = (self.progress.joules or 0.0) + sum(joules)
 
     def _time_is_up(self) -> bool:
         left, limit = self.time_limit.left(), self.time_limit.limit
@@ -383,7 +438,7 @@ class Trainer:
 
     def _leave(self, stop: StopRequest) -> NoReturn:
         signals = [name for name in self.world.gather(stop.signal_name if stop else None) if name]
-        step, steps = self.progress["step"], self.recipe["steps"]
+        step, steps = self.progress.step, self.recipe["steps"]
         where = f"at step {step} of {steps}; the state is saved in {self.state}"
         if not signals:
             raise OutOfTime(f"stopped before the job's time limit, after {step - self._first_step} steps, {where}")

@@ -29,7 +29,7 @@ class ModelSource:
     manifest: Path
 
     @property
-    def source(self) -> str | None:
+    def pretrained(self) -> str | None:
         """Where the weights lie; None if the run starts from scratch."""
         if read_manifest(self.manifest)["kind"] != "train_model":
             return self.spec["init_from"]
@@ -40,22 +40,22 @@ class ModelSource:
         """Import and compile what the model needs, before time and memory are measured."""
         if self.spec["adapter"] is not None:
             import peft  # noqa: F401
-        if self.source is None:
+        if self.pretrained is None:
             warm_up_architecture(self.spec["architecture"]["kind"])
         else:
-            warm_up(self.source)
+            warm_up(self.pretrained)
 
     def open(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         """The model in fp32 on the CPU, with its adapter, and the tokenizer; the same at every call."""
         torch.manual_seed(mix(self.seed) >> 1)
-        if self.source is None:
+        if self.pretrained is None:
             tokenizer = load_tokenizer(str(self.manifest.parent))
             return build_model(self.spec["architecture"], tokenizer), tokenizer
-        model, tokenizer = load_pretrained(self.source)
+        model, tokenizer = load_pretrained(self.pretrained)
         if self.spec["adapter"] is not None:
             from tsumugi.models.adapters import add_adapter
 
-            model = add_adapter(model, self.spec["adapter"], self.source)
+            model = add_adapter(model, self.spec["adapter"], self.pretrained)
         return model, tokenizer
 
 

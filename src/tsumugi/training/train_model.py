@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from tsumugi.atomic import remove_abandoned, write_json, write_text
+from tsumugi.cluster.lease import Lease
 from tsumugi.cluster.slurm_job import TimeLimit, job_id, requeue, watched_time
 from tsumugi.cluster.staging import staged
 from tsumugi.errors import TsumugiError, first_line
@@ -32,6 +33,7 @@ from tsumugi.training.optimization.precision import describe_device, own_precisi
 from tsumugi.training.planning.micro_batch_trial import is_out_of_memory
 from tsumugi.training.planning.placement import (
     ComputeOptions,
+    Placement,
     calibration_here,
     choose_precisions,
     choose_stage,
@@ -41,6 +43,7 @@ from tsumugi.training.planning.placement import (
     plan_run,
     scratch_here,
 )
+from tsumugi.training.planning.planner import Plan
 from tsumugi.training.state import state_folders
 from tsumugi.training.state.finished import Result
 from tsumugi.training.state.model_export import export
@@ -98,15 +101,30 @@ class Job:
 
 @dataclass(frozen=True)
 class RankSetup:
-    """What each rank has before the ranks talk to one another."""
+    """What a rank has opened by itself.
 
-    start: ModelSource
+    Attributes:
+        memory: measures this rank's peak.
+        precision: the best that this rank can compute in.
+        kind: of this rank's device.
+        micro_batch: the largest that was asked for here; None leaves it open.
+    """
+
     model: PreTrainedModel
     objective: Objective
     memory: MemoryMeter
     precision: str
     kind: str
     micro_batch: int | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a manifest says of a training, and the lines of its metrics."""
+
+    results: Mapping[str, Any]
+    execution: Mapping[str, Any]
+    metrics: str
 
 
 def train(job: Job) -> None:
@@ -117,12 +135,11 @@ def train(job: Job) -> None:
             and Slurm is asked to queue the job again.
         TsumugiError: something in the spec, the data or the machine does not fit. Raised on rank 0, for all ranks.
     """
-    local_rank, local_size = place()
-    device = pick_device(local_rank)
+    device = pick_device(place()[0])
     with ExitStack() as signals:
         with joined(device) as world:
             try:
-                _train_in_turn(job, world, local_rank, local_size, signals)
+                _train_unless_finished(job, world, signals)
             except OutOfTime as reason:
                 signals.close()
                 _requeue_and_wait(world, reason)
@@ -132,11 +149,11 @@ def train(job: Job) -> None:
             state_folders.remove_empty(job.state)
 
 
-def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int, signals: ExitStack) -> None:
-    """Train while no other job is at work on this state, and write the result; do nothing where it is there.
+def _train_unless_finished(job: Job, world: World, signals: ExitStack) -> None:
+    """Train while no other job is at work on this state; do nothing where the result is there.
 
     Args:
-        signals: for what minds signals. It outlasts the training: once the result is there, a signal changes nothing,
+        signals: for what handles signals. It outlasts the training: once the result is there, a signal changes nothing,
             and all ranks leave alike.
     """
     with world.together():
@@ -146,32 +163,41 @@ def _train_in_turn(job: Job, world: World, local_rank: int, local_size: int, sig
     patient = job.in_workflow or job_id() is not None
     with ExitStack() as stack:
         turn = stack.enter_context(held(state, world, waiting=patient))
-        if _is_finished(result, world, turn):
-            if world.is_main:
-                _clear(result, turn, keep_record=patient)
-            return
-        started = time.time()
-        data = _data_here(job, world, stack)
-        with world.together():
-            opened = _open(job, data, world.device, local_rank, local_size)
-        if world.is_main:
-            state.mkdir(exist_ok=True)
-        stop, time_limit = signals.enter_context(stop_on_signal()), TimeLimit()
-        if world.is_main:
-            time_limit = stack.enter_context(watched_time())
-            if time_limit.trouble:
-                unknown = f"warning: cannot read the Slurm time limit ({time_limit.trouble})"
-                print(f"{unknown}; no checkpoint will be forced before it", flush=True)
-        counts, parameters = parameter_counts(opened.model), base_parameters(opened.model)
-        trainer = _trainer(job, world, opened, counts, state)
-        trainer.lease, trainer.time_limit = turn.lease, time_limit
-        start, kind = opened.start, opened.kind
-        del opened  # and with it the model, once the trainer lets go of it
-        execution = _train(trainer, stop, kind)
-        results = _results(trainer, parameters, counts[1])
-        _finish(job, result, world, start, trainer, results, execution, started)
+        if not _is_finished(result, world, turn):
+            _make_result(job, result, world, turn.lease, stack, signals)
         if world.is_main:
             _clear(result, turn, keep_record=patient)
+
+
+def _make_result(
+    job: Job, result: Result, world: World, lease: Lease | None, stack: ExitStack, signals: ExitStack
+) -> None:
+    """Open, agree, plan, train, export."""
+    started = time.time()
+    source = ModelSource(job.spec, job.seed, job.start)
+    data = _data_here(job, world, stack)
+    with world.together():
+        setup = _open(job, source, data, world)
+    if world.is_main:
+        result.state.mkdir(exist_ok=True)
+    stop = signals.enter_context(stop_on_signal())
+    time_limit = _time_limit(world, stack)
+    placement = _agree(job, world, setup)
+    plan = _plan(job, world, setup, placement)
+    trained = _train(job, result, world, setup, placement, plan, lease, time_limit, stop)
+    del setup  # room for the model that is opened to be written
+    _export(job, result, world, source, trained, lease, started)
+
+
+def _time_limit(world: World, stack: ExitStack) -> TimeLimit:
+    """The time limit of the Slurm job, as rank 0 knows it; none on other ranks."""
+    if not world.is_main:
+        return TimeLimit()
+    time_limit = stack.enter_context(watched_time())
+    if time_limit.trouble:
+        unknown = f"warning: cannot read the Slurm time limit ({time_limit.trouble})"
+        print(f"{unknown}; no checkpoint will be forced before it", flush=True)
+    return time_limit
 
 
 def _is_finished(result: Result, world: World, turn: Turn) -> bool:
@@ -235,20 +261,19 @@ def _data_here(job: Job, world: World, stack: ExitStack) -> Sequence[Path]:
     return next(data for node, data in zip(nodes, found, strict=True) if node == world.node and data is not None)
 
 
-def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int, local_size: int) -> RankSetup:
+def _open(job: Job, source: ModelSource, data: Sequence[Path], world: World) -> RankSetup:
+    """Open model and data on this rank, without a word to the others."""
     job.options.check()
-    micro_batch = micro_batch_here(job.options, local_rank, local_size)
-    kind, of_inventory = kind_here(job.options, device, job.run)
-    precision = own_precision(job.spec["recipe"]["precision"], device)
-    start = ModelSource(job.spec, job.seed, job.start)
-    start.load_libraries()
+    micro_batch = micro_batch_here(job.options, world.local_rank, world.local_size)
+    kind, of_inventory = kind_here(job.options, world.device, job.run)
+    precision = own_precision(job.spec["recipe"]["precision"], world.device)
+    source.load_libraries()
     memory = MemoryMeter()
     memory.start()
-    model, tokenizer = start.open()
+    model, tokenizer = source.open()
     check_learning_rate_factors(model, job.spec["recipe"])
     set_up_for_training(model, job.options.gradient_checkpointing)
     return RankSetup(
-        start=start,
         model=model,
         objective=build_objective(job.spec, data, tokenizer, model.config, job.seed),
         memory=memory,
@@ -258,52 +283,73 @@ def _open(job: Job, data: Sequence[Path], device: torch.device, local_rank: int,
     )
 
 
-def _trainer(job: Job, world: World, opened: RankSetup, counts: tuple[int, int], state: Path) -> Trainer:
-    """Decide how the run is spread, say so, and build the trainer."""
-    recipe = job.spec["recipe"]
-    stage = choose_stage(job.options, counts, world)
-    precisions = choose_precisions(recipe["precision"], opened.precision, stage, world)
-    precision = precisions[world.rank]
+def _agree(job: Job, world: World, setup: RankSetup) -> Placement:
+    """Choose the ZeRO stage and the ranks' precisions together."""
+    stage = choose_stage(job.options, parameter_counts(setup.model), world)
+    precisions = choose_precisions(job.spec["recipe"]["precision"], setup.precision, stage, world)
+    return Placement(precisions, stage, job.options.offload)
+
+
+def _plan(job: Job, world: World, setup: RankSetup, placement: Placement) -> Plan:
+    """Share the batch out over the ranks, and say how, and what is to be known of the data."""
+    recipe, objective = job.spec["recipe"], setup.objective
     with world.together():
-        calibration = calibration_here(job.options, job.spec, opened.model, precision, stage, world)
-    member = member_here(opened.kind, opened.micro_batch, calibration)
+        precision = placement.precisions[world.rank]
+        calibration = calibration_here(job.options, job.spec, setup.model, precision, placement.stage, world)
+    member = member_here(setup.kind, setup.micro_batch, calibration)
     update_seconds = calibration.update_seconds if calibration else 0.0
-    plan = plan_run(world, recipe, stage, counts[1], member, update_seconds)
+    plan = plan_run(world, recipe, placement.stage, parameter_counts(setup.model)[1], member, update_seconds)
     if world.is_main:
-        engine = "DDP" if stage == 0 else f"ZeRO stage {stage}"
-        types = "+".join(sorted(set(precisions)))
-        print(f"{world.size} process(es), {engine}, {types}\n{plan.table()}", flush=True)
-        if opened.objective.length_warning:
-            print(opened.objective.length_warning, flush=True)
-        if (lost := opened.objective.lost_to_packing) is not None:
+        print(f"{world.size} process(es), {placement.describe()}\n{plan.table()}", flush=True)
+        if objective.length_warning:
+            print(objective.length_warning, flush=True)
+        if (lost := objective.lost_to_packing) is not None:
             print(f"packed to {recipe['context']} tokens: {lost:.3%} of the corpora are in no example", flush=True)
-    return Trainer(
-        world=world,
-        module=opened.model,
-        objective=opened.objective,
-        recipe=recipe,
+    return plan
+
+
+def _train(
+    job: Job,
+    result: Result,
+    world: World,
+    setup: RankSetup,
+    placement: Placement,
+    plan: Plan,
+    lease: Lease | None,
+    time_limit: TimeLimit,
+    stop: StopRequest,
+) -> Trained:
+    """Train to the end. All ranks take part."""
+    parameters, trainable = base_parameters(setup.model), parameter_counts(setup.model)[1]
+    trainer = Trainer.resume(
+        world,
+        setup.model,
+        setup.objective,
+        job.spec["recipe"],
         seed=job.seed,
-        precision=precision,
-        precisions=precisions,
-        stage=stage,
-        offload=job.options.offload,
+        placement=placement,
         plan=plan,
-        state=state,
+        state=result.state,
         checkpoint_seconds=job.checkpoint_seconds,
-        memory=opened.memory,
+        memory=setup.memory,
+        lease=lease,
+        time_limit=time_limit,
     )
+    trainer.run(stop)
+    execution = _execution(trainer, placement, setup.kind)
+    return Trained(_results(trainer, parameters, trainable), execution, trainer.logged_lines())
 
 
-def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
-    """Train to the end; returns what the manifest says of where and how fast. All ranks take part."""
-    world = trainer.world
-    progress = trainer.run(stop)
+def _execution(trainer: Trainer, placement: Placement, kind: str) -> dict[str, Any]:
+    """What the manifest says of where and how fast. All ranks take part."""
+    world, progress, measured_plan = trainer.world, trainer.progress, trainer.progress.plan
+    assert measured_plan is not None, "the loop ends with a checkpoint"
     devices = world.gather(describe_device(world.device))
     nodes = world.gather(world.node)
-    balance, plan = trainer.balance, progress["plan"]
-    if world.is_main and plan["measured_step_seconds"] is not None:
-        predicted = "" if plan["step_seconds"] is None else f", predicted {plan['step_seconds']:.3g} s"
-        print(f"a step took {plan['measured_step_seconds']:.3g} s{predicted}", flush=True)
+    if world.is_main and (measured := measured_plan["measured_step_seconds"]) is not None:
+        expected = measured_plan["step_seconds"]
+        predicted = "" if expected is None else f", predicted {expected:.3g} s"
+        print(f"a step took {measured:.3g} s{predicted}", flush=True)
     return {
         "device": ", ".join(dict.fromkeys(devices)),
         "devices": devices,
@@ -311,16 +357,16 @@ def _train(trainer: Trainer, stop: StopRequest, kind: str) -> dict[str, Any]:
         "world_size": world.size,
         "nodes": len(set(nodes)),
         "processes": [nodes.count(node) for node in sorted(set(nodes))],
-        "zero_stage": trainer.stage,
-        "offload": "cpu" if trainer.offload else "none",
-        "precision": "+".join(sorted(set(trainer.precisions))),
-        "micro_batch": [balance.plan.largest(rank) for rank in range(world.size)],
+        "zero_stage": placement.stage,
+        "offload": "cpu" if placement.offload else "none",
+        "precision": placement.precision_names,
+        "micro_batch": [trainer.balancer.plan.largest(rank) for rank in range(world.size)],
         "threads": torch.get_num_threads(),
-        "attempts": progress["attempts"],
-        "gpu_hours": progress["gpu_seconds"] / 3600,
-        "energy_joules": progress["joules"],
-        "plan": plan,
-        **progress["memory"],
+        "attempts": progress.attempts,
+        "gpu_hours": progress.gpu_seconds / 3600,
+        "energy_joules": progress.joules,
+        "plan": measured_plan,
+        **progress.memory,
     }
 
 
@@ -355,12 +401,12 @@ def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any
     return {
         "parameters": parameters,
         "trainable_parameters": trainable,
-        "steps": progress["step"],
-        "tokens_seen": progress["tokens"],
-        "tokens_predicted": progress["predicted"],
+        "steps": progress.step,
+        "tokens_seen": progress.tokens,
+        "tokens_predicted": progress.predicted,
         "lost_to_packing": trainer.objective.lost_to_packing,
-        "epochs": progress["step"] * trainer.recipe["global_batch"] / trainer.sampler.epoch_length,
-        "train_seconds": round(progress["seconds"], 3),
+        "epochs": progress.step * trainer.recipe["global_batch"] / trainer.sampler.epoch_length,
+        "train_seconds": round(progress.seconds, 3),
         "dev_loss_first": measured[0]["dev_loss"] if measured else None,
         "dev_loss_last": measured[-1]["dev_loss"] if measured else None,
         "dev_bits_per_byte_first": measured[0].get("dev_bits_per_byte") if measured else None,
@@ -368,27 +414,25 @@ def _results(trainer: Trainer, parameters: int, trainable: int) -> dict[str, Any
     }
 
 
-def _finish(
+def _export(
     job: Job,
     result: Result,
     world: World,
-    start: ModelSource,
-    trainer: Trainer,
-    results: Mapping[str, Any],
-    execution: Mapping[str, Any],
+    source: ModelSource,
+    trained: Trained,
+    lease: Lease | None,
     started: float,
 ) -> None:
     """Rank 0 writes the model and its manifest; the others wait to hear that it could."""
     with world.together():
         if not world.is_main:
             return
-        del trainer.engine, trainer.module  # room for the model that is opened to be written
         try:
-            check = trainer.lease.check if trainer.lease else lambda: None
-            export(start, trainer.state, job.output, check)
+            check = lease.check if lease else lambda: None
+            export(source, result.state, job.output, check)
             files = [path for path in job.output.rglob("*") if path.is_file() and path.name != "manifest.json"]
             records = [path for path in files if path.relative_to(job.output).parts[0] in RECORDS]
-            write_text(result.state / "metrics.jsonl", trainer.logged_lines())
+            write_text(result.state / "metrics.jsonl", trained.metrics)
             manifest = write_manifest(
                 result.record,
                 kind="train_model",
@@ -396,8 +440,8 @@ def _finish(
                 inputs=job.inputs,
                 outputs=[path for path in files if path not in records],
                 records=records,
-                results=results,
-                execution=execution,
+                results=trained.results,
+                execution=trained.execution,
                 started=started,
             )
             write_json(job.manifest, manifest)

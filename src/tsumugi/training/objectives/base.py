@@ -1,7 +1,7 @@
 """What every objective has in common: examples, and batches made of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from tsumugi.errors import ConfigurationError
-from tsumugi.models.padding import IGNORE_INDEX, pad
+from tsumugi.models.padding import IGNORE_INDEX, attention_mask, pad
 from tsumugi.positions import length_error, length_warning
 from tsumugi.training.data.sampler import SampleIndex
+from tsumugi.training.optimization.losses import LossTerm, token_losses
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ class Objective(ABC):
         dev_bytes_per_token: bytes of text for each predicted token, where the loss can be given in bits per byte.
         vocab_size: every id of the data has to be below it: what both the tokenizer and the model know.
         length_warning: what is to be said where examples are longer than the model was made for; else None.
+        terms: of the loss.
+        logit_penalty: of the recipe, see :func:`tsumugi.training.optimization.losses.token_losses`.
     """
 
+    terms: Sequence[LossTerm] = (LossTerm("tokens"),)
     sizes: list[int]
     weights: list[float]
     dev_size: int
@@ -74,6 +78,7 @@ class Objective(ABC):
         if self.is_encoder_decoder and self.decoder_start is None:
             raise ConfigurationError("the model's config.json has no decoder_start_token_id; T5's is its padding token")
         self.seed = seed
+        self.logit_penalty: float = spec["recipe"].get("logit_penalty", 0.0)
         self._config = config.to_dict()
         self.open(spec, data)
 
@@ -99,6 +104,18 @@ class Objective(ABC):
             raise ConfigurationError(f"{problem}; {advice}")
         self.length_warning = length_warning(self._config, read, written)
 
+    def count_predictions(self, batch: Batch) -> tuple[int, ...]:
+        """How many predictions of a batch each of :attr:`terms` is a mean over: known before the model computes."""
+        return (int((batch.labels != IGNORE_INDEX).sum()),)
+
+    def loss_sums(self, forward: Callable[..., Any], batch: Batch) -> list[torch.Tensor]:
+        """The sum over a batch's predictions of each of :attr:`terms`.
+
+        Args:
+            forward: the model, called once with the batch's ``model_inputs``.
+        """
+        return [token_losses(forward(**batch.model_inputs).logits, batch.labels, self.logit_penalty)]
+
     def tokens_read(self, example: Example) -> int:
         """How many tokens a model reads for an example: by its encoder and its decoder, or by its one stack."""
         return len(example.inputs) + (len(example.labels) if self.is_encoder_decoder else 0)
@@ -113,13 +130,12 @@ class Objective(ABC):
         labels = pad([example.labels for example in examples], IGNORE_INDEX)
         if not self.is_encoder_decoder:
             return Batch({"input_ids": inputs}, labels)
-        lengths = torch.tensor([len(example.inputs) for example in examples])
         started = torch.full((len(examples), 1), self.decoder_start)
         written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORE_INDEX, padding)
         return Batch(
             {
                 "input_ids": inputs,
-                "attention_mask": (torch.arange(inputs.size(1)) < lengths[:, None]).long(),
+                "attention_mask": attention_mask([example.inputs for example in examples]),
                 "decoder_input_ids": torch.cat([started, written], dim=1),
             },
             labels,

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tsumugi.errors import ConfigurationError
-from tsumugi.models.padding import IGNORE_INDEX
+from tsumugi.models.padding import IGNORE_INDEX, attention_mask
 from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.objectives.base import Batch, Example
 from tsumugi.training.objectives.windowed import WindowedObjective
@@ -69,7 +68,5 @@ class MaskedLM(WindowedObjective):
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pad, and say where: every position looks at all others."""
         batch = super().collate(examples)
-        lengths = torch.tensor([len(example.inputs) for example in examples])
-        inputs = batch.model_inputs["input_ids"]
-        mask = (torch.arange(inputs.size(1)) < lengths[:, None]).long()
+        mask = attention_mask([example.inputs for example in examples])
         return Batch(batch.model_inputs | {"attention_mask": mask}, batch.labels)

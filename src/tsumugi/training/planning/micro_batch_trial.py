@@ -21,7 +21,6 @@ from typing import Any, TextIO
 import torch
 
 from tsumugi.errors import TsumugiError, first_line
-from tsumugi.models.padding import IGNORE_INDEX
 from tsumugi.training.data.sampler import Sampler
 from tsumugi.training.distributed.world import OtherRankFailed, World, joined, place
 from tsumugi.training.engines import Engine, build_engine
@@ -29,7 +28,7 @@ from tsumugi.training.model_source import ModelSource, set_up_for_training
 from tsumugi.training.objectives import build_objective
 from tsumugi.training.objectives.base import Batch, Example, Objective
 from tsumugi.training.optimization.loss_scale import LossScale
-from tsumugi.training.optimization.losses import token_losses
+from tsumugi.training.optimization.losses import weighted_loss
 from tsumugi.training.optimization.precision import own_precision, pick_device
 from tsumugi.training.planning.calibration import find, make_key, path_of
 
@@ -122,12 +121,12 @@ def _limit_memory(gib: float | None, device: torch.device) -> None:
 
 def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_large: int | None) -> None:
     precision = own_precision(request.precision or request.spec["recipe"]["precision"], world.device)
-    start = ModelSource(request.spec, request.seed, request.start)
-    start.load_libraries()
+    source = ModelSource(request.spec, request.seed, request.start)
+    source.load_libraries()
     if request.zero_stage:
         import deepspeed  # noqa: F401
     _limit_memory(request.memory_gib, world.device)  # only now: a library that cannot be loaded gives odd errors
-    model, tokenizer = start.open()
+    model, tokenizer = source.open()
     set_up_for_training(model, request.gradient_checkpointing)
     options = {"precision": precision, "stage": request.zero_stage, "offload": request.offload}
     key = make_key(request.spec, model, world, gradient_checkpointing=request.gradient_checkpointing, **options)
@@ -178,28 +177,31 @@ def _measure(engine: Engine, examples: Examples, size: int, recipe: Mapping[str,
     """Median seconds of a usual micro-step (forward and backward) and of the update; memory for the worst is there."""
     engine.module.train()
     for _ in range(2):  # the moments appear at the end of the first
-        seconds, update_seconds = _step(engine, examples.worst_batches(size), recipe)
+        seconds, update_seconds = _step(engine, examples.objective, examples.worst_batches(size), recipe)
     slowest = max(engine.world.gather(seconds * ACCUMULATED + update_seconds))
     low, high = TIMED_STEPS
     repeats = max(low, min(high, math.ceil(TIMED_SECONDS / slowest)))
-    times = [_step(engine, examples.usual_batches(size, number), recipe) for number in range(repeats)]
+    times = [
+        _step(engine, examples.objective, examples.usual_batches(size, number), recipe) for number in range(repeats)
+    ]
     engine.world.gather(None)  # it fits only if it does on every rank
     forward_and_backward, updates = zip(*times, strict=True)
     return statistics.median(forward_and_backward), statistics.median(updates)
 
 
-def _step(engine: Engine, batches: Sequence[Batch], recipe: Mapping[str, Any]) -> tuple[float, float]:
+def _step(
+    engine: Engine, objective: Objective, batches: Sequence[Batch], recipe: Mapping[str, Any]
+) -> tuple[float, float]:
     """A whole step with a learning rate of zero; seconds of each micro-step, and of the update."""
-    predicted = max(1, sum(int((batch.labels != IGNORE_INDEX).sum()) for batch in batches))
+    counts = torch.tensor([objective.count_predictions(batch) for batch in batches]).sum(0).to(engine.world.device)
     begun = _now(engine)
     engine.begin_step()
     for number, batch in enumerate(batches):
         last = number == len(batches) - 1
         batch = batch.to(engine.world.device)
         with engine.gradient_sync(last):
-            logits = engine.forward(**batch.model_inputs).logits
-            loss = token_losses(logits, batch.labels, recipe.get("logit_penalty", 0.0))
-            engine.backward(loss / predicted / engine.world.size, last)
+            loss = weighted_loss(objective.terms, objective.loss_sums(engine.forward, batch), counts)
+            engine.backward(loss / engine.world.size, last)
     computed = _now(engine)
     busy = None if engine.lockstep else engine.busy_seconds()  # DDP: without the wait for the others
     norm = engine.update(0.0, recipe["clip"])

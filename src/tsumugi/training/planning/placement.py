@@ -53,6 +53,31 @@ class ComputeOptions:
             raise TsumugiError("--offload cpu needs --zero-stage 1, 2, 3 or auto: stage 0 leaves all to PyTorch")
 
 
+@dataclass(frozen=True)
+class Placement:
+    """What all ranks have agreed on before they plan.
+
+    Attributes:
+        precisions: what each rank computes in.
+        stage: ZeRO stage; 0 is DDP.
+        offload: keep optimizer states, and in stage 3 weights, in the CPU's memory.
+    """
+
+    precisions: Sequence[str]
+    stage: int
+    offload: bool
+
+    def describe(self) -> str:
+        """Engine and precisions, for a log."""
+        engine = "DDP" if self.stage == 0 else f"ZeRO stage {self.stage}"
+        return f"{engine}, {self.precision_names}"
+
+    @property
+    def precision_names(self) -> str:
+        """The precisions that occur, as ``bf16+fp32``."""
+        return "+".join(sorted(set(self.precisions)))
+
+
 def micro_batch_here(options: ComputeOptions, local_rank: int, local_size: int) -> int | None:
     """What ``--micro-batch`` says for this process.
 

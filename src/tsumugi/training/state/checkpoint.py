@@ -1,10 +1,10 @@
 """State that survives a stop: fp32 weights and optimizer moments by parameter name, as safetensors, plus JSON.
 
 Layout: ``state/{run}/seed{seed}/{fingerprint}/step{N}/`` with ``tensors-{number}.safetensors``, ``metrics.jsonl`` (its
-lines up to this step) and ``progress.json``; the lock of the job at work is ``{fingerprint}.lock``, see holding.py. The
-fingerprint is a hash of the spec and of the inputs, so a state is only ever found by the job it belongs to. It names
-parameters, not ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint appears by a rename, whole;
-the one before it goes only after that.
+lines up to this step) and ``progress.json``; the lock of the job at work is ``{fingerprint}.lock``, see state_lock.py.
+The fingerprint is a hash of the spec and of the inputs, so a state is only ever found by the job it belongs to. A state
+names parameters, not ranks: it is read by any number of ranks and at any ZeRO stage. A checkpoint appears by a rename,
+whole; the one before it goes only after that.
 
 ``progress.json`` names the fingerprint, the step, and every file with its size and hash, and carries a hash over all of
 that: what was edited, cut off, or copied from another training is refused by name.
@@ -28,6 +28,7 @@ from tsumugi.provenance import file_sha256
 from tsumugi.training.distributed.world import World
 from tsumugi.training.engines.base import MOMENTS
 from tsumugi.training.optimization.optimizer import trainable_parameters
+from tsumugi.training.state.progress import Progress
 from tsumugi.training.state.state_folders import discard, step_folders, step_name
 
 FORMAT = 2
@@ -38,12 +39,12 @@ FILE_BYTES = 2 << 30  # of one file: rank 0 never holds more of the state than t
 def save(
     folder: Path,
     tensors: Iterable[tuple[str, torch.Tensor]],
-    progress: Mapping[str, Any],
+    progress: Progress,
     metrics: str,
     world: World,
     lease: Lease | None = None,
 ) -> None:
-    """Write the checkpoint of ``progress["step"]`` and remove older ones. All ranks call it; rank 0 writes.
+    """Write the checkpoint of ``progress.step`` and remove older ones. All ranks call it; rank 0 writes.
 
     Args:
         folder: of this training; its name is the fingerprint.
@@ -54,7 +55,7 @@ def save(
     Raises:
         TsumugiError: it could not be written (a full disk, or the lease is lost); the checkpoint before it is kept.
     """
-    target = folder / step_name(progress["step"])
+    target = folder / step_name(progress.step)
     if any(world.gather(target.exists())):  # the last step's state may have been saved already
         return
     tensors = iter(tensors)
@@ -66,7 +67,7 @@ def save(
             with atomic_directory(target) as temporary:
                 (temporary / METRICS).write_text(metrics, encoding="utf-8")
                 files = _write(temporary, tensors) | {METRICS: _described(temporary / METRICS)}
-                record = {"format": FORMAT, "fingerprint": folder.name, "progress": dict(progress), "files": files}
+                record = {"format": FORMAT, "fingerprint": folder.name, "progress": progress.to_dict(), "files": files}
                 record["sha256"] = _record_hash(record)
                 (temporary / PROGRESS).write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
                 check()
@@ -130,7 +131,7 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         record = self._read_record()
-        self.progress: dict[str, Any] = record["progress"]
+        self.progress = Progress.from_dict(record["progress"])
         self._where: dict[str, Any] = {}
         for name, written in record["files"].items():
             self._check_file(folder / os.path.basename(name), written)
@@ -188,11 +189,6 @@ class Checkpoint:
         others = [path for path in step_folders(self.folder.parent) if path != self.folder]
         return f"to go on from {others[-1].name}" if others else "to train again from the start"
 
-    @property
-    def updates(self) -> int:
-        """Steps that changed the weights."""
-        return self.progress["updates"]
-
     def read(self, name: str) -> torch.Tensor:
         """A tensor by its name, ``{weight|exp_avg|exp_avg_sq}/{parameter}``."""
         return self._where[name].get_tensor(name)
@@ -203,7 +199,7 @@ class Checkpoint:
         Raises:
             TsumugiError: the checkpoint does not hold exactly this model's parameters.
         """
-        parts = ("weight", *MOMENTS) if self.updates else ("weight",)
+        parts = ("weight", *MOMENTS) if self.progress.updates else ("weight",)
         parameters = trainable_parameters(module)
         shapes = {f"{part}/{name}": list(parameter.shape) for name, parameter in parameters for part in parts}
         found = {name: tensors.get_slice(name).get_shape() for name, tensors in self._where.items()}

@@ -10,7 +10,7 @@ from tsumugi.training.model_source import ModelSource
 from tsumugi.training.state.checkpoint import newest
 
 
-def export(start: ModelSource, state: Path, output: Path, check: Callable[[], None]) -> None:
+def export(source: ModelSource, state: Path, output: Path, check: Callable[[], None]) -> None:
     """Write the trained model, or its adapter, with its tokenizer, its metrics and its curves.
 
     The model is opened anew and takes the checkpoint's weights: an engine may have cut its own into pieces.
@@ -18,11 +18,11 @@ def export(start: ModelSource, state: Path, output: Path, check: Callable[[], No
     Args:
         check: raises where this job may not write there any more; called last, before ``output`` appears.
     """
-    model, tokenizer = start.open()
+    model, tokenizer = source.open()
     trained = newest(state)
     assert trained is not None, "the loop ends with a checkpoint"
     trained.load_weights(model)
-    adapter: Mapping[str, Any] | None = start.spec["adapter"]
+    adapter: Mapping[str, Any] | None = source.spec["adapter"]
     with atomic_directory(output) as temporary:
         if adapter is None:
             model.save_pretrained(str(temporary))
