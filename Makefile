@@ -25,13 +25,14 @@ test: $(INSTALLED)  ## run the whole test suite
 bench: $(INSTALLED) $(VENV)/installed-bench  ## measure how fast it is, both sides of each ratio in one go (ten to twenty minutes)
 	$(BIN)/python bench/run_all.py
 
-lint: $(INSTALLED)  ## check style, spelling, types and Snakemake's own lint; `make test` runs these commands too
+lint: $(INSTALLED)  ## check style, spelling, types, imports and Snakemake's own lint; `make test` runs these commands too
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 	$(BIN)/codespell *.md Makefile Snakefile config.yaml bench cluster docs envs experiments profiles rules scripts src tests
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(INSTALLED)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
