@@ -1,5 +1,7 @@
 """Input functions and resources of the rules, without Snakemake around them."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -89,3 +91,13 @@ def test_a_workstation_gives_a_timed_job_all_its_cores():
 def test_a_wrong_word_for_timed_jobs_is_refused():
     with pytest.raises(WorkflowError, match="timed_jobs is 'alone'; write exclusive or shared"):
         Placement(workstation(timed_jobs="'alone'"), experiment())
+
+
+def test_what_the_snakefile_imports_brings_no_framework():
+    code = (
+        "import sys; import tsumugi.config.loading, tsumugi.config.specs, tsumugi.slurm.executor; "
+        "import tsumugi.workflow.checkpoints, tsumugi.workflow.placement, tsumugi.workflow.replaced_files; "
+        "assert not {'torch', 'transformers', 'pyarrow', 'pandas', 'matplotlib'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
