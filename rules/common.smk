@@ -1,7 +1,6 @@
 # The rules' input functions, threads and resources, and checks of the whole workflow. No rules.
 
 from tsumugi.layout import SPLITS
-from tsumugi.slurm.executor import mend_plugin, mend_plugin_inside
 from tsumugi.workflow.hangup import stop_jobs_at_hangup
 from tsumugi.workflow.inputs import JobInputs
 from tsumugi.workflow.placement import Placement
@@ -15,10 +14,13 @@ inputs = JobInputs(experiment, SHARD_JOBS)
 replaced = ReplacedFiles(workflow, experiment, inputs)
 placement = Placement(workflow, experiment)
 
-if placement.on_cluster and workflow.is_main_process:
-    mend_plugin(Path.cwd())
-elif placement.on_cluster:
-    mend_plugin_inside()
+if placement.on_cluster:
+    from tsumugi.slurm.executor import mend_plugin, mend_plugin_inside  # with pandas, which a workstation need not load
+
+    if workflow.is_main_process:
+        mend_plugin(Path.cwd())
+    else:
+        mend_plugin_inside()
 elif workflow.is_main_process:
     stop_jobs_at_hangup()  # on a cluster they go on, and the next Snakemake with them
 

@@ -95,7 +95,7 @@ def test_a_wrong_word_for_timed_jobs_is_refused():
 
 def test_what_the_snakefile_imports_brings_no_framework():
     code = (
-        "import sys; import tsumugi.config.loading, tsumugi.config.specs, tsumugi.slurm.executor; "
+        "import sys; import tsumugi.config.loading, tsumugi.config.specs, tsumugi.layout; "
         "import tsumugi.workflow.checkpoints, tsumugi.workflow.placement, tsumugi.workflow.replaced_files; "
         "assert not {'torch', 'transformers', 'pyarrow', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
