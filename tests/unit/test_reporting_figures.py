@@ -234,6 +234,12 @@ def test_any_adapter_is_named_with_its_settings():
     assert setup._adapter(adapter) == "IA3 adapter, target modules k v, init ia3 weights True"
 
 
+def test_settings_of_every_type_can_be_written():
+    settings = {"kind": "masked_lm", "share": 0.15, "spans": [1, 2.5], "how": "whole words", "keep": True, "seed": None}
+    written = "masked lm, share 0.15, spans 1 2.5, how whole words, keep true, seed none"
+    assert setup._with_settings(settings, "kind") == written
+
+
 def test_what_differs_beside_the_architecture(folder):
     found = {row["property"]: row for row in rows(folder, "compare.setup.csv")}
     assert found["fine-tuning: what is trained"]["run:rwkv-title"].startswith("LoRA adapter, r 32")

@@ -110,5 +110,16 @@ def _adapter(adapter: Mapping[str, Any] | None) -> str:
 
 
 def _with_settings(settings: Mapping[str, Any], first: str) -> str:
-    rest = [f"{key.replace('_', ' ')} {value:g}" for key, value in settings.items() if key != first]
+    rest = [f"{key.replace('_', ' ')} {_written(value)}" for key, value in settings.items() if key != first]
     return ", ".join([str(settings[first]).replace("_", " "), *rest])
+
+
+def _written(value: Any) -> str:
+    """A setting of any type as a reader sees it: numbers as short as they are exact to six digits, lists with spaces."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "none"}[value]
+    if isinstance(value, int | float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(_written, value))
+    return str(value)
