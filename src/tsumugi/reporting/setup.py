@@ -115,7 +115,7 @@ def _with_settings(settings: Mapping[str, Any], first: str) -> str:
 
 
 def _written(value: Any) -> str:
-    """A setting of any type as a reader sees it: numbers as short as they are exact to six digits, lists with spaces."""
+    """A setting of any type as a reader sees it: numbers to six digits, lists with spaces."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, int | float):
