@@ -121,14 +121,18 @@ class Kind(Section):
 
     def limit_in(self, partition: str | None) -> int | None:
         """Minutes of the longest job in a partition; None: no limit."""
-        hours = self.max_hours.get(partition) if isinstance(self.max_hours, Mapping) else self.max_hours
+        if isinstance(self.max_hours, Mapping):
+            hours = None if partition is None else self.max_hours.get(partition)
+        else:
+            hours = self.max_hours
         return None if hours is None else max(1, round(60 * hours))
 
     @property
     def limit(self) -> int | None:
         """Minutes of the longest job in any of the partitions; None: no limit."""
         limits = [self.limit_in(partition) for partition in self.partitions or (None,)]
-        return None if None in limits else max(limits)
+        known = [limit for limit in limits if limit is not None]
+        return max(known) if len(known) == len(limits) else None
 
     def micro_batch_of(self, run: str) -> int | None:
         """Micro-batch of ``run`` on each device of this kind; None where the inventory leaves it open."""

@@ -283,6 +283,11 @@ class PeftMethod(Section):
         """No type of ours says which of PEFT's keys want a number, or true or false."""
         return scalars_in(value) if isinstance(value, Mapping) else value
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys beside ``type``."""
+        return self.model_extra or {}
+
 
 class Adapter(Section):
     """Train a small addition instead of all weights; ``merge`` also writes the model with the addition folded in."""
@@ -409,7 +414,7 @@ class Config(Section):
     def first_run(self, run: str) -> str:
         """The run at the start of the chain of ``init_from``."""
         source = self.runs[run].init_from
-        return self.first_run(source) if source in self.runs else run
+        return self.first_run(source) if source is not None and source in self.runs else run
 
     def tokenizer_of(self, run: str) -> str:
         """Name of the tokenizer of a run; one that came with a model from outside is named after its first run."""

@@ -72,7 +72,7 @@ def _run_errors(config: Config, name: str, run: Run) -> Iterator[str]:
         yield from _unknown(f"{key}.tokenizer", run.tokenizer, config.tokenizers, "tokenizer")
     for corpus in run.corpora or ():
         yield from _unknown(f"{key}.corpora", corpus, config.corpora, "corpus")
-    if run.task is not None:
+    if run.task is not None and run.prompt is not None:
         yield from _unknown(f"{key}.task", run.task, config.tasks, "task")
         if run.task in config.tasks:
             yield from _unknown(
@@ -89,18 +89,19 @@ def _run_errors(config: Config, name: str, run: Run) -> Iterator[str]:
 
 def _chain_errors(config: Config, name: str) -> Iterator[str]:
     seen, current = [name], config.runs[name].init_from
-    while current in config.runs:
+    while current is not None and current in config.runs:
         if current in seen:
             yield f"runs.{name}.init_from: the runs start from one another in a circle: {' -> '.join([*seen, current])}"
             return
         seen.append(current)
         current = config.runs[current].init_from
     run, source = config.runs[name], config.runs[name].init_from
-    if source in config.runs:
+    if source is not None and source in config.runs:
         missing = sorted(set(run.seeds) - set(config.runs[source].seeds))
         if missing:
             yield f"runs.{name}.seeds: {missing} are not among the seeds of {source}, {list(config.runs[source].seeds)}"
-        if config.runs[source].adapter is not None and not config.runs[source].adapter.merge:
+        adapter = config.runs[source].adapter
+        if adapter is not None and not adapter.merge:
             yield f"runs.{name}.init_from: {source} holds only an adapter; set runs.{source}.adapter.merge: true"
     first = config.runs[config.first_run(name)]
     if first.architecture is not None:
@@ -110,10 +111,11 @@ def _chain_errors(config: Config, name: str) -> Iterator[str]:
     yield from _length_errors(config, name, first)
     if first.tokenizer is not None:
         objective, kind = run.objective.kind, config.tokenizers[first.tokenizer].kind
-        if FITS[kind] is not None and objective not in FITS[kind]:
+        fitting = FITS[kind]
+        if fitting is not None and objective not in fitting:
             yield (
                 f"runs.{name}.objective: {objective} needs mask or sentinel tokens, which tokenizers.{first.tokenizer} "
-                f"(kind {kind}) does not have; use {' or '.join(FITS[kind])}, or a tokenizer that is trained here"
+                f"(kind {kind}) does not have; use {' or '.join(fitting)}, or a tokenizer that is trained here"
             )
 
 
@@ -135,6 +137,7 @@ def _length_errors(config: Config, name: str, first: Run) -> Iterator[str]:
         if hasattr(section, "max_position_embeddings"):
             more = f"raise architectures.{first.architecture}.max_position_embeddings"
     else:
+        assert first.init_from is not None, "a run has an architecture or init_from"
         model, more = outside_config(first.init_from), f"start from another model than {first.init_from}"
     if run.task is None:
         context = config.recipes[run.recipe].context
@@ -154,9 +157,7 @@ def _length_errors(config: Config, name: str, first: Run) -> Iterator[str]:
 
 def _unties(run: Run) -> bool:
     """Whether PEFT trains copies of whole modules, by which a head and a table can part."""
-    return (
-        run.adapter is not None and run.adapter.peft is not None and ("modules_to_save" in run.adapter.peft.model_extra)
-    )
+    return run.adapter is not None and run.adapter.peft is not None and "modules_to_save" in run.adapter.peft.options
 
 
 def _kind_and_ties(config: Config, first: Run) -> tuple[str, bool]:
@@ -164,6 +165,7 @@ def _kind_and_ties(config: Config, first: Run) -> tuple[str, bool]:
     if first.architecture is not None:
         architecture = config.architectures[first.architecture]
         return architecture.kind, getattr(architecture, "tie_embeddings", True)
+    assert first.init_from is not None, "a run has an architecture or init_from"
     outside = outside_config(first.init_from)
     kind = str(outside.get("model_type"))
     return {"rwkv": "rwkv4"}.get(kind, kind), bool(outside.get("tie_word_embeddings", kind in TIED_UNLESS_SAID))
@@ -171,7 +173,7 @@ def _kind_and_ties(config: Config, first: Run) -> tuple[str, bool]:
 
 def _merge_errors(key: str, adapter: Adapter, kind: str, tied: bool) -> Iterator[str]:
     """Modules that an adapter is asked to change, and with whose weights others compute: it cannot be folded in."""
-    settings = {} if adapter.peft is None else {"type": adapter.peft.type} | adapter.peft.model_extra
+    settings = {} if adapter.peft is None else {"type": adapter.peft.type} | adapter.peft.options
     if settings.get("type") in BESIDE:
         yield f"{key}.merge: {settings['type']} stays beside the weights and cannot be folded in; set it to false"
     if settings.keys() & {"layers_to_transform", "exclude_modules"} or settings.get("type") == "TRAINABLE_TOKENS":

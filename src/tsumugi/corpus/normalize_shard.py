@@ -11,7 +11,7 @@ from tsumugi.corpus.deduplication.hashes import text_hashes
 from tsumugi.corpus.filters import build_filters, candidates
 from tsumugi.corpus.normalization.normalizers import NORMALIZERS
 from tsumugi.corpus.normalization.text_cleanup import CLEANINGS, Step
-from tsumugi.corpus.storage.counts import StepCounts, count_column, count_texts
+from tsumugi.corpus.storage.counts import Count, StepCounts, count_column, count_texts
 from tsumugi.corpus.storage.parquet import open_writer, read_batches, values_of
 from tsumugi.corpus.storage.shard_schema import SHARD_SCHEMA
 from tsumugi.errors import TsumugiError
@@ -138,7 +138,7 @@ class Refinement:
                 found[place] = ("no_title", "nothing is left of the title")
         seen_by_filters = candidates(texts, titles) if self._filters else []
         stay: Sequence[int] = range(len(texts))
-        left = None
+        left: Count | None = None
         for each in self._filters:
             stay = [place for place in stay if place not in found]
             found |= {

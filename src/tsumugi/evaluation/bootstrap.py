@@ -59,7 +59,8 @@ def ratio_difference(
 
 
 def _quotient(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    return numerators.sum(axis=-1) / denominators.sum(axis=-1)
+    quotient: np.ndarray = numerators.sum(axis=-1) / denominators.sum(axis=-1)
+    return quotient
 
 
 def _aligned(*arrays: ArrayLike) -> tuple[np.ndarray, ...]:

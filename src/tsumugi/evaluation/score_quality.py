@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from rouge_score import rouge_scorer
 from rouge_score.tokenizers import Tokenizer
-from sacrebleu.metrics import CHRF
+from sacrebleu.metrics.chrf import CHRF
 
 from tsumugi.evaluation import bootstrap
 from tsumugi.evaluation.content_words import share_taken_up
@@ -36,7 +36,7 @@ METRICS = {
 }
 
 
-class Characters(Tokenizer):
+class Characters(Tokenizer):  # type: ignore[misc]  # rouge-score brings no types
     """rouge-score's own tokenizer knows Latin letters alone; this one takes every character but white space."""
 
     def tokenize(self, text: str) -> list[str]:

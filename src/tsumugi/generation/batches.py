@@ -17,4 +17,5 @@ def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """The id that fills up: the tokenizer's own, or its end mark where it has none (GPT-2's). It is always masked."""
-    return tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    chosen: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return chosen

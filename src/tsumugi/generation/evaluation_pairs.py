@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,7 +59,8 @@ def read_field(shards: Iterable[str | Path], ids: Sequence[str], field: str) -> 
     Raises:
         TsumugiError: a document is in none of the shards.
     """
-    wanted, found = pa.array(ids, pa.string()), {}
+    wanted = pa.array(ids, pa.string())
+    found: dict[str, Any] = {}
     for shard in shards:
         for batch in read_batches(shard, ["id", field]):
             batch = batch.filter(pc.is_in(batch["id"], value_set=wanted))

@@ -160,7 +160,8 @@ def _generate_batch(writer: Writer, inputs: list[list[int]], ids: list[str]) -> 
     start, criteria = writer.start(inputs), StoppingCriteriaList()
     if writer.stop.texts:
         criteria.append(AtStopText(writer.stop, writer.tokenizer, len(inputs), start))
-    sequences = writer.model.generate(**writer.arguments(inputs, ids), stopping_criteria=criteria)
+    generate: Any = writer.model.generate  # which torch's types take for a tensor
+    sequences = generate(**writer.arguments(inputs, ids), stopping_criteria=criteria)
     rows = sequences[:, start:].tolist()  # waits for a GPU
     lengths = criteria[0].lengths if criteria else [None] * len(rows)
     return [writer.stop.written(row[:length]) for row, length in zip(rows, lengths, strict=True)]

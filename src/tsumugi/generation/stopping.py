@@ -47,7 +47,7 @@ class Stop:
     def text(self, tokenizer: PreTrainedTokenizerBase, written: Sequence[int]) -> str:
         """The text of the tokens, without what ends it."""
         ids = written[:-1] if written and written[-1] in self.tokens else written
-        return self.cut(tokenizer.decode(list(ids), skip_special_tokens=True))
+        return self.cut(str(tokenizer.decode(list(ids), skip_special_tokens=True)))
 
     def cut(self, text: str) -> str:
         """``text`` up to the first of the texts that end it."""
@@ -82,7 +82,7 @@ class AtStopText(StoppingCriteria):
         tails = input_ids[:, self._prompt_length :][:, -self._tail :].tolist()
         for row, tail in enumerate(tails):
             if self.lengths[row] is None:
-                text = self._tokenizer.decode(tail, skip_special_tokens=True)
+                text = str(self._tokenizer.decode(tail, skip_special_tokens=True))
                 if self._stop.cut(text) != text:
                     self.lengths[row] = width
         return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
-from transformers.generation import BaseStreamer
+from transformers.generation.streamers import BaseStreamer
 
 from tsumugi.config.experiment import Decoding
 from tsumugi.generation.generate_text import Writer
@@ -68,8 +68,9 @@ def _stream(writer: Writer, prompt: list[int], identifier: str) -> Iterator[str]
 
     def work() -> None:
         try:
+            generate: Any = writer.model.generate  # which torch's types take for a tensor
             with torch.inference_mode(), packed(writer.model, writer.max_output_tokens):
-                writer.model.generate(
+                generate(
                     **writer.arguments([writer.inputs(prompt)], [identifier]),
                     streamer=_Tokens(queue),
                     stopping_criteria=StoppingCriteriaList([_WhenAsked(closed)]),
@@ -92,7 +93,7 @@ def _pieces(writer: Writer, queue: "SimpleQueue[_Message]") -> Iterator[str]:
     shown = 0
     while isinstance(message := queue.get(), int):
         written.append(message)
-        whole = writer.tokenizer.decode(written, skip_special_tokens=True)
+        whole = str(writer.tokenizer.decode(written, skip_special_tokens=True))
         if writer.stop.cut(whole) != whole or message in writer.stop.tokens:
             break
         certain = writer.stop.certain(whole)

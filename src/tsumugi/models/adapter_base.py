@@ -34,7 +34,7 @@ def record_base(directory: Path, base: str, opened_from: str) -> None:
     snapshot = Path(opened_from)
     in_cache = snapshot.parent.name == "snapshots" and HUB_NAME.fullmatch(base)
     if in_cache or not os.path.isdir(base):
-        record = {"hub": base, "commit": snapshot.name if in_cache else None}
+        record: dict[str, Any] = {"hub": base, "commit": snapshot.name if in_cache else None}
     else:
         record = {"path": os.path.relpath(base, directory), "sha256": {p.name: file_sha256(p) for p in _files(base)}}
     write_json(directory / "adapter" / RECORD, record)
@@ -135,7 +135,8 @@ def _files(base: str) -> list[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
     except OSError as error:
         raise TsumugiError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel, PromptLearningConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, PeftConfig, PeftModel, PromptLearningConfig, get_peft_model, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
@@ -28,6 +28,7 @@ from tsumugi.models.folding import (
     check_mergeable,
     example_logits,
     merge,
+    method_of,
     rounding,
     tied_layers,
 )
@@ -68,7 +69,7 @@ def add_adapter(model: PreTrainedModel, adapter: Mapping[str, Any], base: str) -
             adapted = get_peft_model(model, config)
     except Exception as error:  # of many kinds: PEFT's own checks, and what its settings do where it has none
         raise _refused(key, config, error) from error
-    what = f"{key}: {config.peft_type.value}"
+    what = f"{key}: {method_of(config)}"
     _check_opens(adapted.peft_config["default"], what)
     if adapter["merge"]:
         check_mergeable(adapted, what)
@@ -171,7 +172,7 @@ def _try_on_shared_weights(
 
 def _differs_merged(model: PeftModel, expected: torch.Tensor, bound: torch.Tensor, folder: str) -> str | None:
     """What becomes of a model whose adapter was folded in, saved and opened again; None: nothing."""
-    kind = type(model.get_base_model())
+    kind: Any = type(model.get_base_model())
     try:
         merge(model).save_pretrained(folder)
         difference = (example_logits(kind.from_pretrained(folder).eval()) - expected).abs().max()
@@ -190,7 +191,7 @@ def _move(module: torch.nn.Module) -> None:
 
 def _lora(lora: Mapping[str, Any]) -> tuple[str, PeftConfig]:
     targets = lora["target_modules"]
-    config = METHODS["LORA"](
+    config = LoraConfig(
         r=lora["r"],
         lora_alpha=lora["alpha"],
         lora_dropout=lora["dropout"],
@@ -260,7 +261,7 @@ def _fit() -> list[str]:
 
 
 def _refused(key: str, config: PeftConfig, error: Exception) -> TsumugiError:
-    return TsumugiError(f"{key}: PEFT cannot put {config.peft_type.value} on this model: {first_line(error)}")
+    return TsumugiError(f"{key}: PEFT cannot put {method_of(config)} on this model: {first_line(error)}")
 
 
 def save_adapter(model: PeftModel, directory: Path, merged: bool) -> None:
@@ -285,7 +286,7 @@ def save_adapter(model: PeftModel, directory: Path, merged: bool) -> None:
 
 def trained_in_full(model: PeftModel) -> dict[str, torch.nn.Parameter]:
     """Parameters of the base that LoRA's ``train_also`` has trained, by their names in ``model``."""
-    if model.peft_config["default"].peft_type.value != "LORA":
+    if method_of(model.peft_config["default"]) != "LORA":
         return {}
     named = ((name, parameter) for name, parameter in model.named_parameters() if not _is_adapters(name))
     return {name: parameter for name, parameter in named if parameter.requires_grad}
@@ -301,7 +302,8 @@ def open_folded(directory: Path) -> PreTrainedModel | PeftModel:
     if not can_merge(model):
         return model
     try:
-        return merge(model).eval()
+        merged: PreTrainedModel = merge(model).eval()
+        return merged
     except Exception as error:  # of many kinds: PEFT's, or the answers are others; half of it may be folded in by now
         say_once(
             f"{directory}: the adapter is not folded into the weights, and stays beside them ({first_line(error)})"
@@ -318,11 +320,11 @@ def open_adapter(directory: Path) -> PeftModel:
     adapter = directory / "adapter"
     if not (adapter / "adapter_config.json").is_file():
         raise TsumugiError(f"{directory}: holds no adapter (no adapter/adapter_config.json); its weights are whole")
-    model, _ = load_pretrained(find_base(directory))
+    base, _ = load_pretrained(find_base(directory))
     if (adapter / TRAINED_ALSO).is_file():
-        model.load_state_dict(load_file(adapter / TRAINED_ALSO), strict=False)
+        base.load_state_dict(load_file(adapter / TRAINED_ALSO), strict=False)
     with _no_warning_of_ties():
-        model = PeftModel.from_pretrained(model, str(adapter)).eval()
+        model: PeftModel = PeftModel.from_pretrained(base, str(adapter)).eval()
     _check_all_taken(model, adapter)
     refuse_non_finite(model, str(adapter))
     return model

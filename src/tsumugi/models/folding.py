@@ -2,9 +2,10 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftConfig, PeftModel, PeftType
 from peft.tuners.lora.layer import ParamWrapper
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -24,7 +25,8 @@ def can_merge(model: PeftModel) -> bool:
     if _tied_targets(model):
         return False
     try:
-        model.base_model._check_merge_allowed()  # PEFT's own answer; no public call gives it without merging
+        tuner: Any = model.base_model
+        tuner._check_merge_allowed()  # PEFT's own answer; no public call gives it without merging
     except (AttributeError, ValueError, NotImplementedError):  # an adapter beside the weights has nothing to merge
         return False
     return hasattr(model.base_model, "merge_and_unload")
@@ -67,10 +69,10 @@ def merge(model: PeftModel) -> PreTrainedModel:
     Raises:
         TsumugiError: it cannot be folded in, or the folded model does not answer as model and adapter did.
     """
-    _check_can_merge(model, f"this adapter ({model.peft_config['default'].peft_type.value})")
+    _check_can_merge(model, f"this adapter ({method_of(model.peft_config['default'])})")
     before = example_logits(model.eval())
     change = change_by_adapter(model)
-    merged = model.merge_and_unload()
+    merged: PreTrainedModel = model.merge_and_unload()
     difference = (example_logits(merged) - before).abs().max()
     if not difference <= rounding(before, change):  # NaN too
         raise TsumugiError(
@@ -100,7 +102,13 @@ def example_logits(model: PreTrainedModel | PeftModel) -> torch.Tensor:
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids.flip(0)
-    return model(**inputs).logits.float()
+    logits: torch.Tensor = model(**inputs).logits.float()
+    return logits
+
+
+def method_of(config: PeftConfig) -> str:
+    """PEFT's name of the method that a config belongs to: LORA, IA3, …"""
+    return PeftType(config.peft_type).value
 
 
 def base_name(name: str) -> str:
@@ -144,7 +152,7 @@ def _weights_below(layer: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _one_of_each_sort(model: PeftModel) -> list[BaseTunerLayer]:
-    found: dict[tuple, BaseTunerLayer] = {}
+    found: dict[tuple[object, ...], BaseTunerLayer] = {}
     for layer in model.modules():
         if isinstance(layer, BaseTunerLayer) and not isinstance(layer, AuxiliaryTrainingWrapper):
             base = layer.get_base_layer()

@@ -16,9 +16,12 @@ def answer_in_fp32(model: nn.Module) -> None:
     """
     kept = set()
     for module in model.modules():
-        if type(module) in (nn.Linear, nn.Embedding):
+        if type(module) is nn.Linear:
             kept.add(id(module.weight))
-            module.forward = partial(_linear if type(module) is nn.Linear else _embedding, module)
+            module.forward = partial(_linear, module)  # type: ignore[method-assign]  # of this instance alone
+        elif type(module) is nn.Embedding:
+            kept.add(id(module.weight))
+            module.forward = partial(_embedding, module)  # type: ignore[method-assign]  # of this instance alone
     for parameter in (*model.parameters(), *model.buffers()):
         if id(parameter) not in kept and parameter.is_floating_point():
             parameter.data = parameter.data.float()

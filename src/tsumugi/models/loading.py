@@ -1,6 +1,7 @@
 """Make a model from an architecture of the configuration, or open one from a directory or under its name on the hub."""
 
 from collections.abc import Mapping
+from logging import Filter, LogRecord
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,17 @@ from tsumugi.schema.json_object import read_json_object
 from tsumugi.tokenization.loading import load_tokenizer
 
 logging.disable_progress_bar()  # a bar for each file read says nothing about a job's own progress
-# Of a T5 with a head of its own Transformers says that the config should be mended, which already says so.
-logging.get_logger("transformers.modeling_utils").addFilter(
-    lambda record: "will NOT tie them" not in record.getMessage()
-)
+
+
+class _WithoutTies(Filter):
+    """Of a T5 with a head of its own Transformers says that the config should be mended, which already says so."""
+
+    def filter(self, record: LogRecord) -> bool:
+        """Whether a record is shown."""
+        return "will NOT tie them" not in record.getMessage()
+
+
+logging.get_logger("transformers.modeling_utils").addFilter(_WithoutTies())
 
 BUILDERS = {"bert": bert.build, "rwkv4": rwkv4.build, "rwkv7": rwkv7.build, "t5": t5.build}
 
@@ -101,7 +109,10 @@ def open_config(folder: Path, source: str) -> PretrainedConfig:
         TsumugiError: there is none that Transformers can read without code of others.
     """
     try:
-        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+        return config
     except Exception as error:  # of many kinds: each configuration class checks its own values
         if "trust_remote_code" in str(error):
             kind = read_json_object(folder / CONFIG).get("model_type")

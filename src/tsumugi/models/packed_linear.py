@@ -9,6 +9,7 @@ that PyTorch's compiler uses for frozen weights; no compiler is needed to call t
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ def packed(model: nn.Module, tokens: int = WORTHWHILE) -> Iterator[None]:
             one.undo()
 
 
-def _can_be_packed(layer: nn.Module) -> bool:
+def _can_be_packed(layer: nn.Module) -> TypeGuard[nn.Linear]:
     # not a subclass, nor a layer that something else has given a forward of its own: they may do more than multiply
     if type(layer) is not nn.Linear or "forward" in vars(layer):
         return False
@@ -61,13 +62,15 @@ class _Packed:
         if not keep:  # of the same shape and type, in the memory of one number
             forget_pages(layer.weight)
             layer.weight.data = torch.zeros(()).expand(layer.weight.shape)
-        layer.forward = self
+        layer.forward = self  # type: ignore[method-assign, assignment]  # of this instance alone
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() or rows.dtype != torch.float32:
             self.undo()
-            return self._layer(rows)
-        return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._layer.bias, "none", [], "")
+            plain: torch.Tensor = self._layer(rows)
+            return plain
+        answer: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._layer.bias, "none", [], "")
+        return answer
 
     @torch.inference_mode(False)
     @torch.no_grad()

@@ -4,6 +4,7 @@ PEFT is imported only for a run with an adapter: it is absent where only plain m
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,7 +26,8 @@ def load_run(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenize
         return model.eval(), tokenizer
     from tsumugi.models.adapters import open_folded
 
-    return open_folded(directory), load_tokenizer(str(directory))
+    folded: Any = open_folded(directory)  # a PeftModel hands on to the model in it what it does not know itself
+    return folded, load_tokenizer(str(directory))
 
 
 def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -40,7 +42,8 @@ def load_whole(directory: str | Path) -> tuple[PreTrainedModel, PreTrainedTokeni
     if not (directory / "adapter").is_dir():
         model, tokenizer = load_pretrained(str(directory), as_stored=True)
         return model.eval(), tokenizer
-    from tsumugi.models.adapters import merge, open_adapter
+    from tsumugi.models.adapters import open_adapter
+    from tsumugi.models.folding import merge
 
     return merge(open_adapter(directory)).eval(), load_tokenizer(str(directory))
 

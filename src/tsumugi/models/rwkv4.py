@@ -30,7 +30,8 @@ class TimeMix(nn.Module):
     def __init__(self, config: RwkvConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        width, inner = config.hidden_size, config.attention_hidden_size
+        width = config.hidden_size
+        inner = config.attention_hidden_size or width
         self.time_decay = nn.Parameter(torch.empty(inner))
         self.time_first = nn.Parameter(torch.empty(inner))
         self.time_mix_key = nn.Parameter(torch.empty(1, 1, width))
@@ -53,7 +54,8 @@ class TimeMix(nn.Module):
         if mask is not None:
             key = key.masked_fill(mask == 0, NO_EXPONENT)
             value = value * mask
-        mixed, sums = wkv(self.time_decay, self.time_first, key, value, None if state is None else state[2:])
+        before = None if state is None else (state[2], state[3], state[4])
+        mixed, sums = wkv(self.time_decay, self.time_first, key, value, before)
         return self.output(torch.sigmoid(receptance) * mixed.to(receptance.dtype)), sums
 
 
@@ -63,7 +65,8 @@ class ChannelMix(nn.Module):
     def __init__(self, config: RwkvConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
-        width, inner = config.hidden_size, config.intermediate_size
+        width = config.hidden_size
+        inner = config.intermediate_size or 4 * width
         self.time_mix_key = nn.Parameter(torch.empty(1, 1, width))
         self.time_mix_receptance = nn.Parameter(torch.empty(1, 1, width))
         self.key = nn.Linear(width, inner, bias=False)
@@ -75,7 +78,8 @@ class ChannelMix(nn.Module):
         shifted = shift(hidden, None if state is None else state[0])
         key = self.key(torch.lerp(shifted, hidden, self.time_mix_key.to(hidden.dtype)))
         receptance = self.receptance(torch.lerp(shifted, hidden, self.time_mix_receptance.to(hidden.dtype)))
-        return torch.sigmoid(receptance) * self.value(torch.relu(key).square())
+        fed: torch.Tensor = torch.sigmoid(receptance) * self.value(torch.relu(key).square())
+        return fed
 
 
 class Block(GradientCheckpointingLayer):
@@ -139,7 +143,7 @@ class Rwkv4ForCausalLM(RwkvForCausalLM):
     def check_state(self, state: State, batch: int) -> None:
         """Check the shapes of a state."""
         widths = 2 * [self.config.hidden_size] + 3 * [self.config.attention_hidden_size]
-        wanted = [(batch, width, self.config.num_hidden_layers) for width in widths]
+        wanted: list[tuple[int, ...]] = [(batch, width, self.config.num_hidden_layers) for width in widths]
         found = [tuple(part.shape) for part in state]
         if found != wanted:
             raise TsumugiError(
@@ -197,6 +201,7 @@ def _init_channel_mix(module: ChannelMix, layers: int) -> None:
 
 def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, eos: int) -> Rwkv4ForCausalLM:
     """A model with fresh weights from the config's ``rwkv4`` architecture."""
+    common: dict[str, Any] = {"pad_token_id": pad}  # a key of every config, which the type of this one leaves out
     return Rwkv4ForCausalLM(
         RwkvConfig(
             vocab_size=vocab_size,
@@ -204,8 +209,8 @@ def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, 
             num_hidden_layers=architecture["n_layer"],
             tie_word_embeddings=architecture["tie_embeddings"],
             rescale_every=0,  # halving the stream every 6 layers served fp16 alone, and changes the stored weights
-            pad_token_id=pad,
             bos_token_id=bos,
             eos_token_id=eos,
+            **common,
         )
     )

@@ -29,7 +29,8 @@ GROUP_NORM_EPSILON = 64e-5  # of the official code, whatever the head size
 
 def published_rank(width: int, factor: float) -> int:
     """Rank of a low-rank part: factor * sqrt(width), in steps of 32 (``D_..._LORA`` in the official code)."""
-    return max(32, round(factor * width**0.5 / 32) * 32)
+    root: float = width**0.5
+    return max(32, round(factor * root / 32) * 32)
 
 
 class Rwkv7Config(PretrainedConfig):
@@ -79,7 +80,8 @@ class Rwkv7Config(PretrainedConfig):
         self.layer_norm_epsilon = layer_norm_epsilon
         self.unused_value_residual = unused_value_residual
         self.use_cache = use_cache
-        super().__init__(tie_word_embeddings=tie_word_embeddings, **kwargs)
+        kwargs["tie_word_embeddings"] = tie_word_embeddings
+        super().__init__(**kwargs)
 
 
 def _mix(hidden: torch.Tensor, shifted: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -89,6 +91,29 @@ def _mix(hidden: torch.Tensor, shifted: torch.Tensor, share: torch.Tensor) -> to
 
 class TimeMix(nn.Module):
     """The memory that every token reads and rewrites (``RWKV_Tmix_x070`` in the official code)."""
+
+    # made by their names below; in the first layer v0, v1 and v2 are buffers, or not there
+    x_r: nn.Parameter
+    x_w: nn.Parameter
+    x_k: nn.Parameter
+    x_v: nn.Parameter
+    x_a: nn.Parameter
+    x_g: nn.Parameter
+    w0: nn.Parameter
+    w1: nn.Parameter
+    w2: nn.Parameter
+    a0: nn.Parameter
+    a1: nn.Parameter
+    a2: nn.Parameter
+    v0: torch.Tensor
+    v1: torch.Tensor
+    v2: torch.Tensor
+    g1: nn.Parameter
+    g2: nn.Parameter
+    receptance: nn.Linear
+    key: nn.Linear
+    value: nn.Linear
+    output: nn.Linear
 
     def __init__(self, config: Rwkv7Config, layer: int) -> None:
         super().__init__()
@@ -152,7 +177,8 @@ class TimeMix(nn.Module):
         return torch.lerp(value, first, share.to(value.dtype)), first
 
     def _by_head(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.unflatten(-1, (self.heads, self.head_size))
+        parted: torch.Tensor = tensor.unflatten(-1, (self.heads, self.head_size))
+        return parted
 
 
 class ChannelMix(nn.Module):
@@ -167,7 +193,8 @@ class ChannelMix(nn.Module):
 
     def forward(self, hidden: torch.Tensor, last: torch.Tensor | None) -> torch.Tensor:
         """(B, T, C) -> (B, T, C)."""
-        return self.value(torch.relu(self.key(_mix(hidden, shift(hidden, last), self.x_k))).square())
+        fed: torch.Tensor = self.value(torch.relu(self.key(_mix(hidden, shift(hidden, last), self.x_k))).square())
+        return fed
 
 
 class Block(GradientCheckpointingLayer):

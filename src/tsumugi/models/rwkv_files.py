@@ -79,7 +79,8 @@ def read_rwkv(
     state = {names[key]: _finite(path, key, tensors.pop(key).to(dtype)) for key in list(tensors)}
     model.load_state_dict(state, assign=True)
     model.tie_weights()
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]  # Transformers gives it no types
+    return model
 
 
 def write_rwkv(model: PreTrainedModel, path: str | Path, dtype: torch.dtype | None = None) -> None:
@@ -198,7 +199,7 @@ def _config(path: Path, version: str, shapes: Shapes) -> PretrainedConfig:
     layers = 1 + max(numbers)
     if layers > len(shapes):
         raise TsumugiError(f"{path}: names block {layers - 1}, but has only {len(shapes)} keys")
-    sizes = {
+    sizes: dict[str, Any] = {
         "vocab_size": size("emb.weight", 0, 2),
         "hidden_size": size(".ln1.weight", 0, 1),
         "num_hidden_layers": layers,

@@ -14,6 +14,11 @@ HEAD_STD = 0.02  # of the fresh weights of a head of its own, as in BERT and GPT
 
 def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, eos: int) -> T5ForConditionalGeneration:
     """A model with fresh weights from the config's ``t5`` architecture (version 1.1: gated GELU)."""
+    common: dict[str, Any] = {  # keys of every config, which the type of this one leaves out
+        "tie_word_embeddings": architecture["tie_embeddings"],  # of T5Config: scale the logits, or not
+        "bos_token_id": bos,
+        "decoder_start_token_id": pad,
+    }
     model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=vocab_size,
@@ -24,12 +29,10 @@ def build(architecture: Mapping[str, Any], vocab_size: int, pad: int, bos: int, 
             num_decoder_layers=architecture["num_decoder_layers"],
             num_heads=architecture["num_heads"],
             dropout_rate=architecture["dropout_rate"],
-            tie_word_embeddings=architecture["tie_embeddings"],  # of T5Config: scale the logits, or not
             feed_forward_proj="gated-gelu",
             pad_token_id=pad,
-            bos_token_id=bos,
             eos_token_id=eos,
-            decoder_start_token_id=pad,
+            **common,
         )
     )
     if not architecture["tie_embeddings"]:

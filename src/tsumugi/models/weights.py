@@ -39,6 +39,7 @@ def open_weights(model_class: Any, folder: Path, source: str, dtype: torch.dtype
         if zipfile.is_zipfile(file):  # not PyTorch's form until version 1.6, which has no checksums
             check_archive(file)
     try:
+        model: PreTrainedModel
         model, found = model_class.from_pretrained(
             str(folder),
             local_files_only=True,

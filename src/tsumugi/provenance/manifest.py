@@ -90,7 +90,7 @@ def write_manifest(
     inputs: Iterable[str | Path] = (),
     outputs: Iterable[str | Path] = (),
     temporary: Iterable[str | Path] = (),
-    found: Mapping[str | Path, Seen] | None = None,
+    found: Mapping[str, Seen] | None = None,
     records: Iterable[str | Path] = (),
     results: Mapping[str, Any] | None = None,
     execution: Mapping[str, Any] | None = None,
@@ -147,7 +147,7 @@ def read_manifest(path: str | Path) -> Manifest:
         TsumugiError: the file is missing, not JSON, or lacks a key.
     """
     try:
-        manifest = json.loads(Path(path).read_text(encoding="utf-8"))
+        manifest: Manifest = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise TsumugiError(
             f"{path}: the manifest cannot be read ({error.strerror}); run the rule that makes it"

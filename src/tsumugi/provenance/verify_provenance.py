@@ -65,8 +65,8 @@ class _Walk:
     def read(self, path: str, consumer: str | None) -> Manifest | None:
         if path not in self._manifests:
             try:
-                self._manifests[path] = read_manifest(path)
-                self.identities[path] = identity(self._manifests[path])
+                manifest = self._manifests[path] = read_manifest(path)
+                self.identities[path] = identity(manifest)
             except TsumugiError as error:
                 self._manifests[path] = None
                 self.problems.append(f"{error}" + (f" ({consumer} was made from it)" if consumer else ""))

@@ -75,7 +75,7 @@ def _samples_table(data: ReportData) -> Table:
     for name in data.sample_ids:
         records = {run.name: run.samples[name] for run in data.runs if name in run.samples}
         about = next(iter(records.values()))
-        outputs = {f"run:{run}": record["output"] for run, record in records.items()}
+        outputs: dict[str, str | None] = {f"run:{run}": record["output"] for run, record in records.items()}
         rows.append({key: about[key] for key in ("id", "title", "category", "reference")} | outputs)
     return Table(f"{data.name}.samples", "Sample outputs.", columns, rows)
 

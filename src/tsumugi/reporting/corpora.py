@@ -151,9 +151,7 @@ def _two_columns(name: str, values: Mapping[str, Any]) -> Table:
 
 
 def _matrix(name: str, values: Mapping[str, Mapping[str, Any]]) -> Table:
-    keys = dict.fromkeys(
-        key for entry in values.values() for key, cell in entry.items() if isinstance(cell, Scalar) and cell != entry
-    )
+    keys = dict.fromkeys(key for entry in values.values() for key, cell in entry.items() if isinstance(cell, Scalar))
     rows = [
         {"item": _item(item), **{key: _kind(entry.get(key)) for key in keys}}
         for item, entry in list(values.items())[:MANY]

@@ -13,7 +13,7 @@ WHERE_KNOWN = ("layout", "gpu_hours", "energy_wh")  # a CPU has none of them
 
 def cost_table(report: ReportData) -> Table:
     """The thesis's cost table: means over seeds."""
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("run", "run"),
         Column("parameters", "parameters", "count"),
         Column("trainable_parameters", "trained in fine-tuning", "count"),

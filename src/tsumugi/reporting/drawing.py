@@ -35,7 +35,7 @@ class _Box:
     xy: Point = (0.0, 0.0)
 
 
-class _Vertex(Vertex):
+class _Vertex(Vertex):  # type: ignore[misc]  # grandalf brings no types
     """A vertex with a hash of its own: grandalf keeps sets, and a hash by address reorders them in each process."""
 
     def __init__(self, number: int, name: str) -> None:
@@ -46,7 +46,7 @@ class _Vertex(Vertex):
         return self._number
 
 
-class _Edge(LayoutEdge):
+class _Edge(LayoutEdge):  # type: ignore[misc]  # grandalf brings no types
     """The same for edges."""
 
     def __init__(self, number: int, source: Vertex, target: Vertex) -> None:

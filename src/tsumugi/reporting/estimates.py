@@ -1,6 +1,6 @@
 """Figures with their intervals, from the values of single documents."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -57,9 +57,11 @@ def estimate(metric: Metric, frame: pd.DataFrame, settings: Bootstrap) -> Estima
         return None
     columns = [frame[column].to_numpy() for column in metric.columns]
     if metric.form == "mean":
-        interval = bootstrap.mean(*columns, settings.samples, settings.seed)
+        (values,) = columns
+        interval = bootstrap.mean(values, settings.samples, settings.seed)
     elif metric.form == "ratio":
-        interval = bootstrap.ratio(*columns, settings.samples, settings.seed)
+        numerators, denominators = columns
+        interval = bootstrap.ratio(numerators, denominators, settings.samples, settings.seed)
     else:
         other, own, denominators = columns
         interval = bootstrap.ratio_difference(other, denominators, own, denominators, settings.samples, settings.seed)
@@ -74,9 +76,10 @@ def difference(metric: Metric, first: pd.DataFrame, second: pd.DataFrame, settin
     a, b = ([frame.loc[shared, column].to_numpy() for column in metric.columns] for frame in (first, second))
     samples, seed = settings.samples, settings.seed
     if metric.form == "mean":
-        interval = bootstrap.mean_difference(*a, *b, samples, seed)
+        (left,), (right,) = a, b
+        interval = bootstrap.mean_difference(left, right, samples, seed)
     elif metric.form == "ratio":
-        interval = bootstrap.ratio_difference(*a, *b, samples, seed)
+        interval = bootstrap.ratio_difference(a[0], a[1], b[0], b[1], samples, seed)
     else:
         interval = bootstrap.ratio_difference(a[0] - a[1], a[2], b[0] - b[1], b[2], samples, seed)
     return _estimate(interval)
@@ -96,7 +99,7 @@ def values_by_document(metric: Metric, frame: pd.DataFrame) -> pd.Series:
     return values.dropna()
 
 
-def _estimate(interval: Mapping[str, float | int | None]) -> Estimate | None:
+def _estimate(interval: bootstrap.Interval) -> Estimate | None:
     if interval["value"] is None:
         return None
     return Estimate(interval["value"], interval["low"], interval["high"], interval["documents"])

@@ -7,6 +7,7 @@ mistaken its dashes differ as well.
 
 import io
 from itertools import cycle
+from typing import Any
 
 import matplotlib
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from tsumugi.reporting.data import ReportData, Stage
 from tsumugi.reporting.estimates import Estimate, values_by_document
@@ -57,7 +59,8 @@ def colours(report: ReportData) -> dict[str, str]:
 def draw(report: ReportData, comparison: Table) -> dict[str, str]:
     """All plots of a report: name -> SVG text."""
     matplotlib_fontja.japanize()
-    with plt.rc_context(STYLE | {"font.family": plt.rcParams["font.family"]}):
+    style: Any = STYLE | {"font.family": plt.rcParams["font.family"]}  # matplotlib's type lists all of its keys
+    with plt.rc_context(style):
         return {
             "intervals": _svg(_intervals(report, comparison)),
             "learning": _svg(_learning(report)),
@@ -78,7 +81,9 @@ def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure
     figure, axes = plt.subplots(
         rows, columns, figsize=(width * columns, height * rows), squeeze=False, layout="constrained"
     )
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine), "asked for in the line above"
+    engine.set(h_pad=0.12, w_pad=0.1)
     flat = list(axes.flat)
     for unused in flat[count:]:
         unused.set_visible(False)
@@ -131,7 +136,7 @@ def _learning(report: ReportData) -> Figure:
             label = None if stage.run in named else stage.run
             named.add(stage.run)
             _curve(ax, frame, "train_loss", own[run], linewidth=0.8, alpha=0.55)
-            style = {"linewidth": 2, "marker": "o", "markersize": 3, "linestyle": _dashes(run, own)}
+            style: dict[str, Any] = {"linewidth": 2, "marker": "o", "markersize": 3, "linestyle": _dashes(run, own)}
             _curve(ax, frame, "dev_loss", own[run], label=label, **style)
         predicted = OBJECTIVES.get(objective, "")
         when = "fine-tuning" if position == 0 else "pretraining"
@@ -143,7 +148,7 @@ def _learning(report: ReportData) -> Figure:
     return figure
 
 
-def _curve(ax: Axes, frame: pd.DataFrame, column: str, colour: str, **style: object) -> None:
+def _curve(ax: Axes, frame: pd.DataFrame, column: str, colour: str, **style: Any) -> None:
     if {"step", column} <= set(frame.columns):
         points = frame[["step", column]].dropna()
         ax.plot(points["step"], points[column], color=colour, **style)

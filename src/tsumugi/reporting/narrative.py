@@ -42,8 +42,9 @@ def headline(report: ReportData) -> list[str]:
 
 
 def _prediction(report: ReportData, settings: Bootstrap) -> Iterator[str]:
-    found = {run.name: estimate(BITS_PER_BYTE, run.documents, settings) for run in report.runs}
-    ranked = sorted((run for run in report.runs if found[run.name]), key=lambda run: found[run.name].value)
+    estimates = ((run, estimate(BITS_PER_BYTE, run.documents, settings)) for run in report.runs)
+    found = {run.name: figure for run, figure in estimates if figure is not None}
+    ranked = sorted((run for run in report.runs if run.name in found), key=lambda run: found[run.name].value)
     if not ranked:
         return
     best = ranked[0]
@@ -134,7 +135,8 @@ def limits(report: ReportData, tables: Mapping[str, Table], overlap: Overlap | N
 
 
 def _results(run: RunData, position: int) -> Mapping[str, Any]:
-    return run.repetitions[0].stages[position].manifest.get("results", {})
+    results: Mapping[str, Any] = run.repetitions[0].stages[position].manifest.get("results", {})
+    return results
 
 
 def _size(report: ReportData) -> Iterator[str]:
@@ -211,7 +213,7 @@ def _reading_the_gain(report: ReportData, settings: Bootstrap) -> Iterator[str]:
 
 
 def _mean_bits(run: RunData) -> float:
-    return run.documents[BITS_PER_BYTE.columns[0]].mean()
+    return float(run.documents[BITS_PER_BYTE.columns[0]].mean())
 
 
 def _against_the_originals(comparison: Table) -> Iterator[str]:

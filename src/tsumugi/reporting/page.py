@@ -165,7 +165,8 @@ def _trees(spec: layout.Spec, chain: Chain) -> Iterator[tuple[str, list[Link]]]:
 
 def shown_inputs(links: list[Link]) -> tuple[list[Link], dict[str, int]]:
     """The inputs that are written out, and how many more there are of each kind."""
-    kept, counts = [], {}
+    kept: list[Link] = []
+    counts: dict[str, int] = {}
     for link in links:
         kind = link.manifest["kind"]
         counts[kind] = counts.get(kind, 0) + 1
@@ -188,7 +189,7 @@ def _finished(chain: Chain) -> str:
 
 def _code(chain: Chain) -> list[str]:
     """The versions of the code behind the results: more than one means that it changed on the way."""
-    found = {}
+    found: dict[str, None] = {}
     for manifest in chain.manifests.values():
         code = manifest.get("execution", {}).get("code") or {}
         state = {True: "clean", False: "with uncommitted changes", None: "state unknown"}[code.get("clean")]

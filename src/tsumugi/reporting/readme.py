@@ -85,7 +85,7 @@ def intervals_picture(spec: layout.Spec) -> Path:
 def _run(manifests: Sequence[Manifest]) -> dict[str, Any]:
     """When, with which code and where: the same for all manifests, or there is nothing that could be said of it."""
     executions = [manifest.get("execution", {}) for manifest in manifests]
-    told = {"commit": set(), "clean": set(), "processor": set(), "cpus": set()}
+    told: dict[str, set[Any]] = {"commit": set(), "clean": set(), "processor": set(), "cpus": set()}
     for execution in executions:
         known = {**execution, **execution.get("code", {})}
         for key, values in told.items():

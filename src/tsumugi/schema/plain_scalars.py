@@ -6,7 +6,6 @@ no for false. Here these are texts: a key that wants a text gets it as written, 
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 _NUMBER = r"[-+]?(?:0|[1-9][0-9]*)"
 INTEGER = re.compile(rf"{_NUMBER}\Z")
@@ -14,7 +13,9 @@ FRACTION = re.compile(rf"(?:{_NUMBER}\.[0-9]*|[-+]?\.[0-9]+)(?:[eE][-+]?[0-9]+)?
 SCIENTIFIC = re.compile(rf"{_NUMBER}[eE][-+]?[0-9]+\Z")  # 1e-3: a text in YAML 1.1, a number where a key wants one
 OTHER_RULES = re.compile(r"[-+]?(?:0[xob][0-9a-f_]+|[0-9][0-9_]*(?::[0-9.]+)+)\Z", re.IGNORECASE)
 
-TYPES: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
+Plain = bool | int | float | str | None
+
+TYPES: Mapping[str, tuple[re.Pattern[str], Callable[[str], Plain]]] = {
     "null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), lambda text: None),
     "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), lambda text: text.lower() == "true"),
     "int": (INTEGER, int),
@@ -22,7 +23,7 @@ TYPES: Mapping[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
 }
 
 
-def plain_scalar(text: str) -> bool | int | float | str | None:
+def plain_scalar(text: str) -> Plain:
     """The value of an unquoted word."""
     for pattern, convert in TYPES.values():
         if pattern.match(text):

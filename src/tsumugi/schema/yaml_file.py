@@ -1,7 +1,7 @@
 """YAML or JSON that a person wrote, in a file or on the command line: its content, and the line of every key."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -108,10 +108,10 @@ def _read(text: str, source: str | Path) -> tuple[Any, yaml.Node | None]:
 class _Loader(yaml.SafeLoader):
     """PyYAML with the types of ``plain_scalars`` instead of those of YAML 1.1."""
 
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
+    yaml_implicit_resolvers = {}  # noqa: RUF012, which PyYAML's types do not call a class variable
     yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         if not isinstance(node, yaml.MappingNode):  # a tag that was written out: !!map [1]
             raise yaml.constructor.ConstructorError(None, None, f"a {node.id} is no mapping", node.start_mark)
         self.flatten_mapping(node)
@@ -133,13 +133,17 @@ def _constructor(kind: str) -> Any:
     return construct
 
 
+def _refuse_unknown_tag(loader: _Loader, node: yaml.Node) -> Any:
+    return loader.construct_undefined(node)
+
+
 for _kind, (_pattern, _) in TYPES.items():
     _Loader.add_implicit_resolver(PREFIX + _kind, _pattern, None)
     _Loader.add_constructor(PREFIX + _kind, _constructor(_kind))
 _Loader.add_implicit_resolver(MERGE, re.compile(r"<<\Z"), ["<"])
 for _kind in ("str", "seq", "map"):
     _Loader.add_constructor(PREFIX + _kind, yaml.SafeLoader.yaml_constructors[PREFIX + _kind])
-_Loader.add_constructor(None, yaml.SafeLoader.construct_undefined)
+_Loader.add_constructor(None, _refuse_unknown_tag)
 
 
 def _mappings(root: yaml.Node | None) -> Iterator[yaml.MappingNode]:

@@ -109,7 +109,7 @@ class Unanswered(Exception):
     """Slurm does not say which jobs there are: a submission could be the second of its kind."""
 
 
-class SlurmExecutor(plugin.Executor):
+class SlurmExecutor(plugin.Executor):  # type: ignore[misc]  # the plugin brings no types
     """The plugin's executor with the workarounds that this module lists.
 
     Attributes:
@@ -119,6 +119,7 @@ class SlurmExecutor(plugin.Executor):
 
     folder: Path
     left_behind: Sequence[EarlierJob] = ()
+    _fallback_account_arg: str | None
 
     def __post_init__(self, test_mode: bool = False) -> None:
         """Set up, before the first job."""
@@ -269,7 +270,8 @@ class SlurmExecutor(plugin.Executor):
         """In place of the plugin's: a name that can be read, a comment by which a later Snakemake knows the job."""
         params = {**params, "run_uuid": self._slurm_name(job, self._local.several)}
         params["comment_str"] += self._local.mark
-        return f"{THROUGH} {os.getpid()} " + self._sbatch(job, params, **options) + self._local.dependency
+        dependency: str = self._local.dependency
+        return f"{THROUGH} {os.getpid()} " + self._sbatch(job, params, **options) + dependency
 
     def _sbatch(self, job: Any, params: Mapping[str, Any], **options: Any) -> str:
         """The plugin's command line, with what a job needs whatever ``slurm_extra`` says."""
@@ -436,7 +438,8 @@ class SlurmExecutor(plugin.Executor):
     @property
     def next_seconds_between_status_checks(self) -> float:
         """Seconds until the states are asked for again."""
-        return super().next_seconds_between_status_checks
+        seconds: float = super().next_seconds_between_status_checks
+        return seconds
 
     @next_seconds_between_status_checks.setter
     def next_seconds_between_status_checks(self, seconds: float) -> None:

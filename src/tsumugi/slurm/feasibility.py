@@ -76,7 +76,7 @@ def _why_not_in(asked: Asked, partition: Partition, nodes: Collection[Node]) -> 
     if partition.max_nodes is not None and asked.nodes > partition.max_nodes:
         return f"it asks for {asked.nodes} nodes, and {where} gives a job {partition.max_nodes}"
     fitting = list(nodes)
-    for what, fits in [("", lambda _: True), *_filters(asked)]:
+    for what, fits in [("", _any_node), *_filters(asked)]:
         before, fitting = fitting, [node for node in fitting if fits(node)]
         if len(fitting) < asked.nodes:
             seen = _seen(what, before)
@@ -110,12 +110,17 @@ def _seen(what: str, nodes: Collection[Node]) -> str:
     return f"; there are: {', '.join(sorted(shown)) or 'none'}"
 
 
+def _any_node(_: Node) -> bool:
+    return True
+
+
 def _filters(asked: Asked) -> Iterator[tuple[str, Callable[[Node], bool]]]:
     """Each thing that a node must have, in words, and the test for it; one builds on the other."""
-    features = features_of(asked.constraint)
-    plain = asked.constraint is not None and re.fullmatch(rf"\[?{FEATURE}([|&](?:{FEATURE}))*\]?", asked.constraint)
-    if features and (plain or counts_of(asked.constraint)):
-        every = "&" in asked.constraint and not counts_of(asked.constraint)
+    constraint = asked.constraint or ""
+    features = features_of(constraint)
+    plain = re.fullmatch(rf"\[?{FEATURE}([|&](?:{FEATURE}))*\]?", constraint)
+    if features and (plain or counts_of(constraint)):
+        every = "&" in constraint and not counts_of(asked.constraint)
         test = all if every else any
         words = (" and " if every else " or ").join(features)
         yield f" with the feature {words}", lambda node: test(feature in node.features for feature in features)

@@ -104,14 +104,19 @@ def preferred(kinds: Mapping[str, Kind], demand: Demand, defaults: Defaults) -> 
         names = _with_most({name: kinds[name].limit for name in names}, wanted)
     if demand.mem_mb is None:
         memories = {name: kinds[name].memory_gib for name in names}
-        names = _with_most({name: gib and mebibytes(gib) for name, gib in memories.items()}, defaults.mem_mb)
+        names = _with_most(
+            {name: None if gib is None else mebibytes(gib) for name, gib in memories.items()}, defaults.mem_mb
+        )
     return names
 
 
 def _with_most(amounts: Mapping[str, int | None], wanted: int) -> list[str]:
     """Names with at least ``wanted``; else those with the largest amount. None is enough of everything."""
     enough = [name for name, amount in amounts.items() if amount is None or amount >= wanted]
-    return enough or [name for name, amount in amounts.items() if amount == max(amounts.values())]
+    if enough:
+        return enough
+    most = max((amount for amount in amounts.values() if amount is not None), default=None)
+    return [name for name, amount in amounts.items() if amount == most]
 
 
 def mebibytes(gib: float) -> int:

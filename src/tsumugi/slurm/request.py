@@ -211,7 +211,8 @@ def _mixed(inventory: Inventory, needs: Needs, demand: Demand, key: str, default
             raise TsumugiError(f"{key}.nodes.{kind}: {count} machines, the inventory has {own[kind].nodes}")
     share = least(share_of(kind, of_a_machine[name], demand, defaults) for name, kind in own.items())
     limits = common_partitions(own, key)
-    longest = None if None in limits.values() else max(limits.values())
+    known = [limit for limit in limits.values() if limit is not None]
+    longest = max(known) if len(known) == len(limits) else None
     minutes = demand.minutes or _within([longest], defaults)
     if longest is not None and minutes > longest:
         where = ", ".join(name or "Slurm's default" for name in limits)

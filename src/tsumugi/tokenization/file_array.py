@@ -72,7 +72,7 @@ class FileArray:
         parts = []
         try:
             file = _open(self) if wanted else None
-            while wanted:  # one call reads 2 GiB at most
+            while file is not None and wanted:  # one call reads 2 GiB at most
                 parts.append(os.pread(file.number, wanted, position))
                 if not parts[-1]:
                     raise TsumugiError(f"{self.path}: ends before byte {position + wanted}; delete it and encode again")

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from tsumugi.tokenization.file_array import FileArray
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
-TYPE_CODES = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
+TYPE_CODES: dict[int, np.dtype[Any]] = {4: np.dtype("<i4"), 8: np.dtype("<u2")}
 _HEADER = struct.Struct("<9sQBQQ")
 
 
@@ -131,10 +132,12 @@ class IndexedDataset:
         path = index_path(prefix)
         self.vocab_size = vocab_size
         dtype, sequences, documents = _read_header(path)
-        arrays, offset = [], _HEADER.size
+        arrays: list[FileArray] = []
+        offset = _HEADER.size
         for kind, count in (("<i4", sequences), ("<i8", sequences), ("<i8", documents)):
             arrays.append(FileArray(path, np.dtype(kind), offset, count))
             offset += count * np.dtype(kind).itemsize
+        self.doc_idx: FileArray | np.ndarray
         self.sizes, self.pointers, self.doc_idx = arrays
         if sequences and documents < 2:
             self.doc_idx = np.arange(sequences + 1)

@@ -71,4 +71,5 @@ def _uniform(documents: np.ndarray, lines: np.ndarray) -> np.ndarray:
     """Number ``lines[i]`` of the SplitMix64 generator seeded with ``documents[i]``, as a double in [0, 1)."""
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
         drawn = finalize_many(documents + (lines + np.uint64(1)) * np.uint64(GOLDEN_GAMMA))
-    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    uniform: np.ndarray = (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return uniform

@@ -64,13 +64,13 @@ def tokenizer_manifests(source: str) -> list[Path]:
 
 def _open(folder: Path, rows: int | None) -> PreTrainedTokenizerBase:
     class_name = _class_name(folder)
-    if (tokenizer := open_sentencepiece(folder, class_name, rows)) if class_name in DEFAULTS else None:
-        return tokenizer
+    if class_name in DEFAULTS and (published := open_sentencepiece(folder, class_name, rows)):
+        return published
     if tokenizer_class_from_name(class_name or "") is None and (folder / VOCABULARY_FILE).is_file():
         return WorldTokenizer(folder / VOCABULARY_FILE)  # as published for RWKV, by a class that comes with the files
     _check_vocabulary(folder, class_name)
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    tokenizer = as_published(tokenizer, folder)
+    by_transformers = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    tokenizer = as_published(by_transformers, folder)
     if class_name == "LlamaTokenizer" and tokenizer.is_fast:
         _begin_as_said(tokenizer, read_json_object(folder / _CONFIG).get("add_bos_token"))
     return tokenizer
@@ -94,7 +94,7 @@ def _class_name(folder: Path) -> str | None:
     """
     model = read_json_object(folder / "config.json")
     named = read_json_object(folder / _CONFIG).get("tokenizer_class") or model.get("tokenizer_class")
-    found = (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type")) or "").removesuffix("Fast") or None
+    found = (named or TOKENIZER_MAPPING_NAMES.get(model.get("model_type", "")) or "").removesuffix("Fast") or None
     wanted = _vocabulary_files(folder, found)
     of_model = next((name for file, name in _OF_MODEL.items() if (folder / file).is_file()), None)
     if (folder / TOKENIZER_JSON).is_file() or of_model is None or found in DEFAULTS:
@@ -160,7 +160,7 @@ def _fit_model(tokenizer: PreTrainedTokenizerBase, rows: int | None, source: str
     if not isinstance(rows, int):
         return
     vocabulary = tokenizer.get_vocab()
-    last = max(vocabulary, key=vocabulary.get)
+    last = max(vocabulary, key=vocabulary.__getitem__)
     if vocabulary[last] >= rows:
         raise TsumugiError(
             f"its ids reach to {vocabulary[last]} ({last!r}), and config.json says vocab_size {rows}: such a token has "
@@ -179,10 +179,10 @@ def _compare_with_sentencepiece(tokenizer: PreTrainedTokenizerBase, folder: Path
         return
     expected = pieces_by_sentencepiece(folder, LINES, tokenizer.unk_token)
     for line, ids, pieces in zip(LINES, encode_texts(tokenizer, LINES), expected or (), strict=False):
-        found = tokenizer.convert_ids_to_tokens(ids)
+        found = [tokenizer.convert_ids_to_tokens(id_) for id_ in ids]
         if found != pieces:
             place = next((i for i, pair in enumerate(zip(found, pieces, strict=False)) if pair[0] != pair[1]), -1)
-            shown = " against ".join(" ".join(part[max(place, 0) :][:_SHOWN]) for part in (found, pieces))
+            shown = " against ".join(" ".join(map(str, part[max(place, 0) :][:_SHOWN])) for part in (found, pieces))
             say_once(
                 f"{source}: warning: {type(tokenizer).__name__} of Transformers cuts text otherwise than SentencePiece "
                 f"does with this model, for which the weights were trained ({shown}, in {line!r})"

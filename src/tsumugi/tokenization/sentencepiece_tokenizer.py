@@ -8,11 +8,12 @@ the folder are kept as they are published, and written again unchanged, so that 
 import json
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]  # made when it is loaded
 from transformers import PreTrainedTokenizer
 
 from tsumugi.errors import TsumugiError, first_line
@@ -51,19 +52,18 @@ _FAIRSEQ = ("XLMRobertaTokenizer", "MBartTokenizer", "MBart50Tokenizer")
 _PATTERNS = {"T5Tokenizer": "eos", "LlamaTokenizer": "bos", "MBartTokenizer": "eos", "MBart50Tokenizer": "eos"}
 _SENTINEL = ("<extra_id_", "\u2581<extra_id_")  # T5's, and mT5's, which stand in its model
 _EXTRA_IDS = 100
-_Proto = sentencepiece_model_pb2.ModelProto
-_CONTROL, _UNKNOWN = _Proto.SentencePiece.CONTROL, _Proto.SentencePiece.UNKNOWN
-_USER_DEFINED = _Proto.SentencePiece.USER_DEFINED
+_Piece = ModelProto.SentencePiece
+_CONTROL, _UNKNOWN, _USER_DEFINED = _Piece.CONTROL, _Piece.UNKNOWN, _Piece.USER_DEFINED
 
 
 def hide_pieces(model: bytes, hidden: Iterable[str]) -> sentencepiece.SentencePieceProcessor:
     """The model with the ``hidden`` pieces as control symbols, which SentencePiece never finds in a text."""
-    proto = _Proto.FromString(model)
+    proto = ModelProto.FromString(model)
     _hide(proto, set(hidden))
     return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
 
 
-def _hide(proto: "_Proto", hidden: set[str]) -> None:
+def _hide(proto: ModelProto, hidden: set[str]) -> None:
     for piece in proto.pieces:
         if piece.piece in hidden and piece.type != _UNKNOWN:
             piece.type = _CONTROL
@@ -112,7 +112,7 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         is_albert = class_name == "AlbertTokenizer"
         self._lower = bool(self._config.get("do_lower_case", is_albert))
         self._is_albert, self._keeps_accents = is_albert, bool(self._config.get("keep_accents", not is_albert))
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]  # Transformers gives it no types
             **roles,
             extra_special_tokens=special,
             split_special_tokens=True,
@@ -125,7 +125,7 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
         self._roles = dict(self._named())
 
     def _add_pieces(
-        self, proto: "_Proto", files: Mapping[str, bytes], model_name: str, named: Sequence[str], rows: int | None
+        self, proto: ModelProto, files: Mapping[str, bytes], model_name: str, named: Sequence[str], rows: int | None
     ) -> list[str]:
         """Append the tokens that the files add to the model's pieces; return T5's sentinels, wherever they stand."""
         ids = {piece.piece: id_ for id_, piece in enumerate(proto.pieces)}
@@ -175,7 +175,8 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text and nothing else: what SentencePiece gives."""
-        return self._processor.encode([self._prepared(text) for text in texts], num_threads=1)
+        ids: list[list[int]] = self._processor.encode([self._prepared(text) for text in texts], num_threads=1)
+        return ids
 
     def _prepared(self, text: str) -> str:
         """What the class does to a text before SentencePiece reads it."""
@@ -195,7 +196,13 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
 
     # --- ids to text ---
 
-    def _decode(self, token_ids: int | list[int], skip_special_tokens: bool = False, **_: Any) -> str:
+    def _decode(
+        self,
+        token_ids: int | list[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        **_: Any,
+    ) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
         special = set(self.all_special_ids)
         parts: list[str] = []
@@ -211,16 +218,16 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
     def _text(self, ids: list[int], first: bool) -> str:
         """SentencePiece takes a space off the beginning, which only the beginning of a text has too much."""
         if first or not ids:
-            return self._processor.decode(ids)
+            return str(self._processor.decode(ids))
         something = self._processor.unk_id()
-        return self._processor.decode([something, *ids])[len(self._processor.decode([something])) :]
+        return str(self._processor.decode([something, *ids]))[len(self._processor.decode([something])) :]
 
-    def _convert_id_to_token(self, index: int) -> str | None:
+    def _convert_id_to_token(self, index: int) -> str | None:  # type: ignore[override]  # Transformers takes None
         return self._processor.id_to_piece(index) if 0 <= index < self.vocab_size else None
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text of pieces."""
-        return self._processor.decode_pieces(tokens)
+        return str(self._processor.decode_pieces(tokens))
 
     # --- what Transformers asks of a tokenizer ---
 
@@ -253,7 +260,7 @@ class SentencePieceTokenizer(PreTrainedTokenizer):
             if getattr(self, role) is not None
         )
 
-    def save_pretrained(self, save_directory: str | Path, **_: Any) -> tuple[str, ...]:
+    def save_pretrained(self, save_directory: str | PathLike[Any], *_: Any, **__: Any) -> tuple[str, ...]:
         """Write the files as they were published, with the class's name and the tokens that were chosen since."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
@@ -320,10 +327,10 @@ def _is_tiktoken(content: bytes) -> bool:
     return first.isascii() and number.strip().isdigit()
 
 
-def _read_model(content: bytes, name: str) -> "_Proto":
+def _read_model(content: bytes, name: str) -> ModelProto:
     try:
         sentencepiece.SentencePieceProcessor(model_proto=content)
-        proto = _Proto.FromString(content)
+        proto: ModelProto = ModelProto.FromString(content)
     except Exception as error:  # protobuf's DecodeError, SentencePiece's RuntimeError
         raise TsumugiError(f"{name} is no SentencePiece model ({first_line(error)})") from error
     if not proto.pieces:
@@ -331,9 +338,9 @@ def _read_model(content: bytes, name: str) -> "_Proto":
     return proto
 
 
-def _order_as_fairseq(proto: "_Proto", class_name: str, rows: int | None) -> None:
+def _order_as_fairseq(proto: ModelProto, class_name: str, rows: int | None) -> None:
     """Give the pieces the ids of fairseq: its own four, the others moved by one, then languages and the mask."""
-    new, first = _Proto.SentencePiece, ("<s>", "<pad>", "</s>", "<unk>")
+    new, first = _Piece, ("<s>", "<pad>", "</s>", "<unk>")
     head = [new(piece=token, type=_UNKNOWN if token == "<unk>" else _CONTROL) for token in first]
     rest = list(proto.pieces)[3:]
     for place, piece in enumerate(rest):
@@ -370,7 +377,7 @@ def _json_vocabulary(files: Mapping[str, bytes]) -> list[tuple[str, int]]:
     return [(piece, id_) for id_, (piece, _) in enumerate(vocabulary)]
 
 
-def _refuse_other_ids(proto: "_Proto", files: Mapping[str, bytes], model_name: str) -> None:
+def _refuse_other_ids(proto: ModelProto, files: Mapping[str, bytes], model_name: str) -> None:
     """TsumugiError if tokenizer.json has other ids for the model's pieces: one of the two is another tokenizer's."""
     pairs = _json_vocabulary(files)
     known, given = dict(pairs), set(pairs)
@@ -394,7 +401,8 @@ def _json(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
 
 def _content(token: Any) -> str | None:
     """A token as the files give it: a string, or a mapping with the string in it."""
-    return token["content"] if isinstance(token, Mapping) else token
+    content: str | None = token["content"] if isinstance(token, Mapping) else token
+    return content
 
 
 def _listed(tokens: Any) -> list[Any]:

@@ -46,9 +46,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
 
 def _encoder(tokenizer: PreTrainedTokenizerBase) -> Encoder:
     if isinstance(tokenizer, WorldTokenizer | SentencePieceTokenizer):
-        encode_batch = type(tokenizer).encode_batch
-        owner = copy.copy(tokenizer)  # or the cache would keep its own key alive
-        return lambda texts: encode_batch(owner, texts)
+        return copy.copy(tokenizer).encode_batch  # of a copy, or the cache would keep its own key alive
     if isinstance(tokenizer, BertJapaneseTokenizer):
         return _bert_japanese(tokenizer)
     if tokenizer.is_fast:
@@ -113,6 +111,7 @@ def _bert_japanese(tokenizer: BertJapaneseTokenizer) -> Encoder:
     """Words of MeCab and their parts, looked up in a vocabulary without the special tokens."""
     hidden, unknown = special_tokens(tokenizer), tokenizer.unk_token_id
     words = tokenizer.word_tokenizer if tokenizer.do_word_tokenize else None
+    parts: Any
     if not tokenizer.do_subword_tokenize:
         vocabulary, parts = tokenizer.get_vocab(), None
     elif tokenizer.subword_tokenizer_type == "sentencepiece":
@@ -137,7 +136,7 @@ def _halving(tokenizer: PreTrainedTokenizerBase) -> Encoder:
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
 
     def encode(text: str) -> list[int]:
-        ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         if special.isdisjoint(ids):
             return ids
         if len(text) < 2:

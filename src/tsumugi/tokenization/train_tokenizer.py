@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
+from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]  # made when it is loaded
 
 from tsumugi.errors import TsumugiError
 from tsumugi.tokenization.line_sampling import pieces_of
@@ -73,10 +73,11 @@ def _with_exact_scores(model: bytes) -> bytes:
     one, the ``tokenizers`` library in the other; equally good segmentations (of "-----", say) would be told apart by
     rounding errors, differently in each.
     """
-    proto = sentencepiece_model_pb2.ModelProto.FromString(model)
+    proto = ModelProto.FromString(model)
     for piece in proto.pieces:
         piece.score = round(piece.score * 1024) / 1024
-    return proto.SerializeToString(deterministic=True)
+    rounded: bytes = proto.SerializeToString(deterministic=True)
+    return rounded
 
 
 def _explain(message: str, key: str, vocab_size: int) -> str:

@@ -116,9 +116,9 @@ class WorldTokenizer(PreTrainedTokenizer):
         self._strings = {_as_string(token): id_ for token, id_ in self._ids.items()} | {END: END_ID}
         self._lengths: dict[bytes, list[int]] | None = None
         self._rust: Any = None
-        defaults = {"eos_token": END, "bos_token": END, "pad_token": END, "unk_token": None}
+        defaults: dict[str, Any] = {"eos_token": END, "bos_token": END, "pad_token": END, "unk_token": None}
         defaults |= {"split_special_tokens": True, "clean_up_tokenization_spaces": False, "padding_side": "left"}
-        super().__init__(**(defaults | kwargs))
+        super().__init__(**(defaults | kwargs))  # type: ignore[no-untyped-call]  # Transformers gives it no types
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and other processes, to which the Rust object cannot go."""
@@ -138,7 +138,8 @@ class WorldTokenizer(PreTrainedTokenizer):
     def encode_bytes(self, data: bytes) -> list[int]:
         """Ids of any bytes; where they are UTF-8, those of the text."""
         try:
-            return self._encoder.encode(data.decode())
+            ids: list[int] = self._encoder.encode(data.decode())
+            return ids
         except UnicodeDecodeError:
             return self._longest_matches(data)
 
@@ -166,12 +167,12 @@ class WorldTokenizer(PreTrainedTokenizer):
             place += len(piece)
         return found
 
-    def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
+    def _encode_plus(self, text: Any, text_pair: Any = None, *arguments: Any, **kwargs: Any) -> BatchEncoding:
         """Transformers' own way leads over tokens as strings; a text goes straight to its ids instead."""
         as_text = kwargs.get("split_special_tokens", self.split_special_tokens)
         if as_text and not kwargs.get("sanitize_control_tokens"):
             text, text_pair = self._straight(text), self._straight(text_pair)
-        return super()._encode_plus(text, text_pair, **kwargs)
+        return super()._encode_plus(text, text_pair, *arguments, **kwargs)
 
     def _straight(self, text: Any) -> Any:
         # Transformers takes an empty list for an empty batch, so an empty text stays one.
@@ -195,7 +196,13 @@ class WorldTokenizer(PreTrainedTokenizer):
                 parts.append(added.content.encode())
         return b"".join(parts)
 
-    def _decode(self, token_ids: int | list[int], skip_special_tokens: bool = False, **_: Any) -> str:
+    def _decode(
+        self,
+        token_ids: int | list[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        **_: Any,
+    ) -> str:
         ids = [token_ids] if isinstance(token_ids, int) else token_ids
         return self.decode_bytes(ids, skip_special_tokens).decode(errors="replace")
 

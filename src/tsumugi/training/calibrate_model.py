@@ -115,7 +115,7 @@ class Process:
         """How it showed that memory ran out; None if it did not."""
         for note in self.read_notes():
             if "out_of_memory" in note:
-                return note["out_of_memory"]
+                return str(note["out_of_memory"])
         if self.popen.returncode == -signal.SIGKILL and not self.stopped:
             return "killed by the system"
         if self.popen.returncode == -signal.SIGABRT and says_out_of_memory(self._last_output()):
@@ -165,7 +165,8 @@ def _environment(rank: int, processes: int, port: int) -> dict[str, str]:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager

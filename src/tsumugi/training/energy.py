@@ -41,7 +41,8 @@ class EnergyMeter:
             return None
         try:
             handle: Any = pynvml.nvmlDeviceGetHandleByUUID(self.uuid)
-            return pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            joules: float = pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000
+            return joules
         except pynvml.NVMLError:
             return None
         finally:

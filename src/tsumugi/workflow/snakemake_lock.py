@@ -70,7 +70,8 @@ class Owner:
         if self.machine != this_machine():
             return None
         try:
-            return abs(psutil.Process(self.process).create_time() - self.started) < START_SECONDS
+            started: float = psutil.Process(self.process).create_time()
+            return abs(started - self.started) < START_SECONDS
         except psutil.NoSuchProcess:
             return False
 

@@ -65,20 +65,20 @@ def join(parent: np.ndarray, one: int, other: int) -> None:
 
 
 @numba.njit(cache=True)
-def _join_neighbours(parent, keys, members):  # noqa: ANN001, ANN202 - numba reads the types off what it gets
+def _join_neighbours(parent: np.ndarray, keys: np.ndarray, members: np.ndarray) -> None:
     for place in range(1, len(keys)):
         if keys[place] == keys[place - 1]:
             join(parent, members[place - 1], members[place])
 
 
 @numba.njit(cache=True)
-def _flatten(parent):  # noqa: ANN001, ANN202
+def _flatten(parent: np.ndarray) -> None:
     for element in range(len(parent)):
         parent[element] = parent[parent[element]]
 
 
 @numba.njit(cache=True)
-def _mark_singletons(parent):  # noqa: ANN001, ANN202
+def _mark_singletons(parent: np.ndarray) -> None:
     for element in range(len(parent)):
         if parent[element] != element and parent[element] >= 0:
             parent[parent[element]] = ~parent[element]  # the root of a group: below 0 for the time being

@@ -77,7 +77,9 @@ def first_similar(
 
 
 @numba.njit(cache=True)
-def _collect(starts, ends, data, ngram, hashes, edges):  # noqa: ANN001, ANN202
+def _collect(
+    starts: np.ndarray, ends: np.ndarray, data: np.ndarray, ngram: int, hashes: np.ndarray, edges: np.ndarray
+) -> None:
     codes = np.empty(_longest(starts, ends), np.uint32)
     for text in range(len(starts)):
         begin = edges[text]
@@ -118,7 +120,7 @@ def _first_similar(
 
 
 @numba.njit(cache=True)
-def _shingle_set(data, start, end, ngram, codes, hashes):  # noqa: ANN001, ANN202
+def _shingle_set(data: np.ndarray, start: int, end: int, ngram: int, codes: np.ndarray, hashes: np.ndarray) -> int:
     """Write the different n-grams' hashes into ``hashes``, sorted; returns their number."""
     number = shingles(codes, characters(data, start, end, codes), ngram, hashes)
     hashes[:number].sort()
@@ -144,7 +146,7 @@ def _jaccard(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @numba.njit(cache=True)
-def _longest(starts, ends):  # noqa: ANN001, ANN202
+def _longest(starts: np.ndarray, ends: np.ndarray) -> int:
     longest = 1
     for text in range(len(starts)):
         longest = max(longest, ends[text] - starts[text])
@@ -164,7 +166,16 @@ def _compare(texts: Texts, pairs: np.ndarray, ngram: int, found: np.ndarray) -> 
 
 
 @numba.njit(cache=True)
-def _join(starts, ends, data, order, edges, ngram, threshold, parent):  # noqa: ANN001, ANN202
+def _join(
+    starts: np.ndarray,
+    ends: np.ndarray,
+    data: np.ndarray,
+    order: np.ndarray,
+    edges: np.ndarray,
+    ngram: int,
+    threshold: float,
+    parent: np.ndarray,
+) -> None:
     longest = _longest(starts, ends)
     codes, mine = np.empty(longest, np.uint32), np.empty(longest + 1, np.uint64)
     held = np.empty(max(BUFFER, longest + 1), np.uint64)  # the sets of those that were seen, one after the other
@@ -192,7 +203,7 @@ def _join(starts, ends, data, order, edges, ngram, threshold, parent):  # noqa: 
 
 
 @numba.njit(cache=True)
-def _together(parent, members):  # noqa: ANN001, ANN202
+def _together(parent: np.ndarray, members: np.ndarray) -> bool:
     for member in members:  # noqa: SIM110 - numba knows no all() over a generator
         if find(parent, member) != find(parent, members[0]):
             return False

@@ -8,7 +8,7 @@ has a band in common is only a candidate: :mod:`tsumugi.corpus.deduplication.jac
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -77,7 +77,7 @@ class Texts(NamedTuple):
         return cls(edges[:-1], edges[1:], np.frombuffer(data, np.uint8) if there else np.zeros(1, np.uint8))
 
 
-mix = numba.njit(cache=True)(finalize_many)  # of a single uint64, within compiled functions
+mix: Any = numba.njit(cache=True)(finalize_many)  # of a single uint64, within compiled functions
 
 
 @numba.njit(cache=True)
@@ -117,7 +117,16 @@ def shingles(codes: np.ndarray, count: int, ngram: int, found: np.ndarray) -> in
 
 
 @numba.njit(cache=True, nogil=True)
-def _sign(starts, ends, data, ngram, a, b, rows, keys):  # noqa: ANN001, ANN202 - numba reads the types off what it gets
+def _sign(
+    starts: np.ndarray,
+    ends: np.ndarray,
+    data: np.ndarray,
+    ngram: int,
+    a: np.ndarray,
+    b: np.ndarray,
+    rows: int,
+    keys: np.ndarray,
+) -> None:
     longest = 1
     for text in range(len(starts)):
         longest = max(longest, ends[text] - starts[text])

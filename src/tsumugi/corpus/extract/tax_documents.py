@@ -1,7 +1,8 @@
 """Japanese tax law and what the authorities say about it, as the Python package juricode-mcp brings them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tsumugi.corpus.extract.page import Page
 
@@ -26,7 +27,7 @@ def extract_tax_documents(documents: bytes, texts: bytes) -> Iterator[Page]:
         raise ValueError(f"not a registry of juricode-mcp: {error!r}") from None
 
 
-def _title_and_text(document: dict[str, str | None], text: str) -> tuple[str, str]:
+def _title_and_text(document: Mapping[str, Any], text: str) -> tuple[str, str]:
     if document["article_number"] is not None:
         return f"{document['law_name_ja']} 第{document['article_number']}条", text
     number = document["juri_id"].partition(f"{document['layer']}-")[2]  # by which it is quoted

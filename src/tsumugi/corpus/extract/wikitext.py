@@ -55,7 +55,7 @@ def _tidy(code: Wikicode) -> None:
                 _tidy(inner)
         if name in BREAKS:
             nodes.append(Text("\n"))
-        elif name in BLOCKS and not node.wiki_markup:  # an item of "*" has a line of its own
+        elif isinstance(node, Tag) and name in BLOCKS and not node.wiki_markup:  # an item of "*" has a line of its own
             nodes += [Text("\n"), node, Text("\n")]
         else:
             nodes.append(node)

@@ -84,7 +84,14 @@ _FIRST_HALF_WIDTH, _LAST_HALF_WIDTH, _FIRST_MARK = HALF_WIDTH[0], HALF_WIDTH[-1]
 
 
 @numba.njit(cache=True)
-def _normalize_all(codes, ends, written, written_ends, table, joined):  # noqa: ANN001, ANN202
+def _normalize_all(
+    codes: np.ndarray,
+    ends: np.ndarray,
+    written: np.ndarray,
+    written_ends: np.ndarray,
+    table: np.ndarray,
+    joined: np.ndarray,
+) -> None:
     start, length = 0, 0
     for text in range(len(ends)):
         length += _normalize(codes[start : ends[text]], written[length:], table, joined)

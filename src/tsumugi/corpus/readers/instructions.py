@@ -47,10 +47,12 @@ def read_instructions(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iter
 
 
 def _document(file: RawFile, place: str, record: Mapping[str, Any]) -> Document | Rejected:
-    fields = {key: text_field({"input": "", **record}, key, place) for key in ("instruction", "input", "output")}
-    for found in fields.values():
+    fields: dict[str, str] = {}
+    for key in ("instruction", "input", "output"):
+        found = text_field({"input": "", **record}, key, place)
         if isinstance(found, Rejected):
             return found
+        fields[key] = found
     title = "\n".join(filter(None, (fields["instruction"], fields["input"])))
     meta = {"instruction": fields["instruction"], "input": fields["input"]}
     return Document(fields["output"], title, "", f"{file.path}#{place.rpartition(':')[2]}", file.licence, meta)

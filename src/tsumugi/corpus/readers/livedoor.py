@@ -45,7 +45,8 @@ def read_livedoor(files: Sequence[RawFile], spec: Mapping[str, Any]) -> Iterator
         with open_stream(file.path) as stream:
             try:
                 blocks = _Blocks(stream)
-                with tarfile.open(fileobj=blocks, mode="r|", bufsize=tarfile.BLOCKSIZE) as archive:
+                # typeshed wants more of a file than tarfile takes of a stream: its read
+                with tarfile.open(fileobj=blocks, mode="r|", bufsize=tarfile.BLOCKSIZE) as archive:  # type: ignore[call-overload]
                     yield from _articles(file, archive, spec["max_document_bytes"])
             except tarfile.TarError as error:
                 raise TsumugiError(f"{file.path}: not a readable tar archive ({error}); fetch it again") from None
@@ -86,7 +87,9 @@ def _articles(file: RawFile, archive: tarfile.TarFile, max_document_bytes: int) 
             detail = f"{member.size:,} bytes, more than max_document_bytes ({max_document_bytes:,})"
             yield Rejected(place, detail, reason=OVERSIZED)
             continue
-        yield _article(place, name, match["category"], archive.extractfile(member).read(), number)
+        content = archive.extractfile(member)
+        assert content is not None, "it is a file"
+        yield _article(place, name, match["category"], content.read(), number)
 
 
 def _article(place: str, name: str, category: str, data: bytes, number: int) -> Document | Rejected:

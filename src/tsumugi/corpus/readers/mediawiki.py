@@ -92,8 +92,11 @@ def _cirrus(file: RawFile, licence: str, max_document_bytes: int) -> Iterator[Do
                 number = index.get("_id")
         elif str(record.get("namespace", ARTICLES)) == ARTICLES:
             text, title = text_field(record, "text", place), text_field(record, "title", place)
-            if isinstance(text, Rejected) or isinstance(title, Rejected):
-                yield text if isinstance(text, Rejected) else title
+            if isinstance(text, Rejected):
+                yield text
+                continue
+            if isinstance(title, Rejected):
+                yield title
                 continue
             meta = {"page": number, "timestamp": record.get("timestamp"), "categories": record.get("category") or []}
             yield Document(text, title, "", f"{file.name}:{number}", licence, meta)

@@ -56,7 +56,8 @@ class MemberReader:
             elif file.path.endswith(".whl"):
                 yield from self._of_wheel(file)
             else:
-                with open_stream(file.path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+                # typeshed wants more of a file than tarfile takes of a stream: its read
+                with open_stream(file.path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
                     yield from self._of_archive(file, archive)
         except UnicodeDecodeError as error:
             raise TsumugiError(
@@ -81,7 +82,9 @@ class MemberReader:
             if kind is None:
                 continue
             self._refuse_large(file, member.size)
-            pages = list(kind.extract(*self._content(archive.extractfile(member).read())))
+            content = archive.extractfile(member)
+            assert content is not None, "it is a file"
+            pages = list(kind.extract(*self._content(content.read())))
             yield from self._documents(file, pages, category, kind.licence)
             found += 1
             without_text += not pages

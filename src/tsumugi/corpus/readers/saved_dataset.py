@@ -115,7 +115,8 @@ def _mapped_rows(state: SavedState, wanted: list[str]) -> Iterator[Row]:
 def _indices(segment: Segment, batch: pa.RecordBatch) -> list[int]:
     if batch.num_columns != 1 or not pa.types.is_integer(batch.schema.types[0]) or batch.column(0).null_count:
         raise TsumugiError(f"{segment.path}: wants one column of row numbers, found {batch.schema}; {AGAIN}")
-    return batch.column(0).to_pylist()
+    indices: list[int] = batch.column(0).to_pylist()
+    return indices
 
 
 def _batches(

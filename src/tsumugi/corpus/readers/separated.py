@@ -105,7 +105,9 @@ class _Source:
 
     def __init__(self, path: str, limit: int) -> None:
         self._path, self._limit = path, limit
-        self.first, self.number, self.lines, self.problem = 1, 0, [], None
+        self.first, self.number = 1, 0
+        self.lines: list[str] = []
+        self.problem: Rejected | None = None
 
     def start_record(self) -> None:
         self.first, self.lines, self.problem = self.number + 1, [], None

@@ -49,16 +49,20 @@ def _mc4_meta(record: Record, place: str) -> dict[str, Any]:
 
 def _oscar_meta(record: Record, place: str) -> dict[str, Any] | Rejected:
     headers, found = (object_field(record, key, place) for key in ("warc_headers", "metadata"))
-    for field in (headers, found):
-        if isinstance(field, Rejected):
-            return field
+    if isinstance(headers, Rejected):
+        return headers
+    if isinstance(found, Rejected):
+        return found
     kept = ("identification", "harmful_pp", "quality_warnings", "categories", "tlsh")
     address = {"url": headers.get("warc-target-uri"), "date": headers.get("warc-date")}
     return address | {key: found.get(key) for key in kept}
 
 
 def _documents(
-    files: Sequence[RawFile], spec: Mapping[str, Any], key: str, meta_of: Callable[[Record, str], dict | Rejected]
+    files: Sequence[RawFile],
+    spec: Mapping[str, Any],
+    key: str,
+    meta_of: Callable[[Record, str], dict[str, Any] | Rejected],
 ) -> Iterator[Document | Rejected]:
     for file in files:
         for number, record in json_lines(file.path, spec["max_document_bytes"]):
@@ -67,10 +71,12 @@ def _documents(
                 continue
             place = f"{file.path}:{number}"
             text, meta = text_field(record, key, place), meta_of(record, place)
-            if isinstance(text, Rejected) or isinstance(meta, Rejected):
-                yield text if isinstance(text, Rejected) else meta
-                continue
-            yield Document(text, "", "", file.path, file.licence, {"line": number, **meta})
+            if isinstance(text, Rejected):
+                yield text
+            elif isinstance(meta, Rejected):
+                yield meta
+            else:
+                yield Document(text, "", "", file.path, file.licence, {"line": number, **meta})
 
 
 MC4 = Reader(Mc4, find_files, read_mc4)

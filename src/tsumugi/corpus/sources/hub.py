@@ -33,7 +33,7 @@ def fetch_from_hub(spec: Mapping[str, Any], folder: Path, corpus: str) -> list[R
             what came is not what the hub announced.
     """
     key = f"corpora.{corpus}"
-    choice = {part: spec.get(part) for part in CHOICE}
+    choice: dict[str, Any] = {part: spec.get(part) for part in CHOICE}
     record = _read_record(folder / RECORD)
     if record is None or record["choice"] != choice:
         with _said_to_the_user(choice, key):
@@ -75,13 +75,14 @@ def _listing(name: str, revision: str | None) -> tuple[str, Mapping[str, Any], d
 
     api = HfApi()
     info = api.dataset_info(name, revision=revision, timeout=PATIENCE_SECONDS)
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for entry in api.list_repo_tree(name, recursive=True, revision=info.sha, repo_type="dataset"):
         if isinstance(entry, RepoFile):
             if ".." in PurePosixPath(entry.path).parts or entry.path.startswith("/"):
                 raise TsumugiError(f"dataset {name}: the file {entry.path!r} leads out of the repository")
             sha256 = entry.lfs.sha256 if entry.lfs else None
             files[entry.path] = {"path": entry.path, "bytes": entry.size, "sha256": sha256}
+    assert info.sha is not None, "the hub tells the commit of a dataset"
     return info.sha, info.card_data.to_dict() if info.card_data else {}, files
 
 
@@ -162,7 +163,8 @@ def _said_to_the_user(choice: Mapping[str, Any], key: str) -> Iterator[None]:
 def _read_record(path: Path) -> dict[str, Any] | None:
     """What an earlier call chose; None if there was none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -73,8 +73,8 @@ def why_no_text(head: bytes) -> str | None:
                 return f"is {name}, not text; {advice}"
     if _is_tar(head):
         return f"is a tar archive, not text; {_UNPACK}"
-    for pattern, name in _WITHOUT_MARK.items():
-        if pattern.match(head):
+    for compiled, name in _WITHOUT_MARK.items():
+        if compiled.match(head):
             return f"looks like {name}, not UTF-8; {_CONVERT.format(name)}"
     if found := _BINARY.search(head):
         return f"is no text: there are zero bytes at byte {found.start():,}; give files of the corpus' format only"

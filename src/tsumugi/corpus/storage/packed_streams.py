@@ -14,11 +14,19 @@ PACKED_BYTES = 2**16
 class Decoder(Protocol):
     """The decoder of one stream, as ``lzma.LZMADecompressor`` and ``bz2.BZ2Decompressor`` are."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    @property
+    def needs_input(self) -> bool:
+        """Whether it gives nothing more without further packed bytes."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What stands behind the stream."""
+
+    def decompress(self, data: bytes, /, max_length: int) -> bytes:
         """The next bytes of the stream."""
 
 
@@ -57,7 +65,8 @@ class PackedStreams:
 
     def _next_stream(self) -> bool:
         """Go over the padding; False: behind it is nothing."""
-        rest, padding = self._decoder.unused_data, 0
+        rest: bytes | None = self._decoder.unused_data
+        padding = 0
         while rest is not None:
             self._packed = rest.lstrip(b"\0")
             padding += len(rest) - len(self._packed)

@@ -142,13 +142,15 @@ def read_rows(path: str | Path, columns: Sequence[str]) -> Iterator[dict[str, An
 
 def values_of(column: pa.Array) -> list[Any]:
     """The same as ``to_pylist``; of strings several times as fast."""
-    return column.to_numpy(zero_copy_only=False).tolist() if pa.types.is_string(column.type) else column.to_pylist()
+    is_string = pa.types.is_string(column.type)
+    values: list[Any] = column.to_numpy(zero_copy_only=False).tolist() if is_string else column.to_pylist()
+    return values
 
 
 def count_rows(path: str | Path) -> int:
     """Number of rows, from the footer alone."""
     with readable_parquet(path), pq.ParquetFile(path) as file:
-        return file.metadata.num_rows
+        return int(file.metadata.num_rows)
 
 
 def outside_metadata(path: str | Path, advice: str) -> pq.FileMetaData:

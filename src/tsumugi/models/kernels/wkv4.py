@@ -11,7 +11,9 @@ ways are tested against.
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
+import numpy as np
 import torch
 
 from tsumugi.models.kernels.kernel_choice import chosen_way
@@ -82,55 +84,64 @@ def wkv_reference(
 
 class _NumbaWkv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, decay, bonus, key, value, *state):  # noqa: ANN001, ANN002, ANN205 - autograd's own signature
+    def forward(
+        ctx: Any,
+        decay: torch.Tensor,
+        bonus: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *state: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
         from tsumugi.models.kernels import wkv4_numba
 
         w = -torch.exp(decay)
-        bonus, key, value, *state = (tensor.contiguous() for tensor in (bonus, key, value, *state))
-        output, new_state = torch.empty_like(value), [part.clone() for part in state]
+        bonus, key, value, *before = (tensor.contiguous() for tensor in (bonus, key, value, *state))
+        output, new_state = torch.empty_like(value), [part.clone() for part in before]
         wkv4_numba.set_threads(torch.get_num_threads())
         wkv4_numba.forward(*_arrays(w, bonus, key, value, output, *new_state))
-        ctx.save_for_backward(w, bonus, key, value, output, *state)
+        ctx.save_for_backward(w, bonus, key, value, output, *before)
         return output, *new_state
 
     @staticmethod
-    def backward(ctx, gradient, *state_gradients):  # noqa: ANN001, ANN002, ANN205
+    def backward(ctx: Any, gradient: torch.Tensor, *state_gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
         from tsumugi.models.kernels import wkv4_numba
 
         w, bonus, key, value, output, *state = ctx.saved_tensors
         key_gradient, value_gradient = torch.empty_like(key), torch.empty_like(value)
         w_gradient, bonus_gradient = torch.empty_like(state[0]), torch.empty_like(state[0])
-        state_gradients = [part.contiguous().clone() for part in state_gradients]  # they are replaced
+        replaced = [part.contiguous().clone() for part in state_gradients]
         wkv4_numba.set_threads(torch.get_num_threads())
-        given = (w, bonus, key, value, output, gradient.contiguous(), *state, *state_gradients)
+        given = (w, bonus, key, value, output, gradient.contiguous(), *state, *replaced)
         wkv4_numba.backward(*_arrays(*given, w_gradient, bonus_gradient, key_gradient, value_gradient))
         # w = -exp(decay), so dw/d(decay) = w
-        return w_gradient.sum(0) * w, bonus_gradient.sum(0), key_gradient, value_gradient, *state_gradients
+        return w_gradient.sum(0) * w, bonus_gradient.sum(0), key_gradient, value_gradient, *replaced
 
 
 class _TritonWkv(torch.autograd.Function):
     """Takes tensors of any floating dtype, and the state as one tensor (3, B, C) in fp32."""
 
     @staticmethod
-    def forward(ctx, *tensors):  # noqa: ANN001, ANN002, ANN205
+    def forward(ctx: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         from tsumugi.models.kernels import wkv4_triton
 
-        *tensors, state = (tensor.contiguous() for tensor in tensors)
-        output, new_state, starts = wkv4_triton.run_forward(*tensors, state)
+        decay, bonus, key, value, state = (tensor.contiguous() for tensor in tensors)
+        output, new_state, starts = wkv4_triton.run_forward(decay, bonus, key, value, state)
         ctx.set_materialize_grads(False)  # in training, nothing depends on the last state
-        ctx.save_for_backward(*tensors, starts, new_state)
+        ctx.save_for_backward(decay, bonus, key, value, starts, new_state)
         return output, new_state
 
     @staticmethod
-    def backward(ctx, gradient, state_gradient):  # noqa: ANN001, ANN205
+    def backward(
+        ctx: Any, gradient: torch.Tensor | None, state_gradient: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
         from tsumugi.models.kernels import wkv4_triton
 
-        *tensors, starts, new_state = ctx.saved_tensors
-        gradient = torch.zeros_like(tensors[3]) if gradient is None else gradient.contiguous()
+        decay, bonus, key, value, starts, new_state = ctx.saved_tensors
+        gradient = torch.zeros_like(value) if gradient is None else gradient.contiguous()
         if state_gradient is not None:
             state_gradient = state_gradient.contiguous()
-        return wkv4_triton.run_backward(*tensors, starts, new_state, gradient, state_gradient)
+        return wkv4_triton.run_backward(decay, bonus, key, value, starts, new_state, gradient, state_gradient)
 
 
-def _arrays(*tensors: torch.Tensor) -> list:
+def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
     return [tensor.detach().numpy() for tensor in tensors]

@@ -10,6 +10,7 @@ fixed distances, and it needs an exponential that is arithmetic and no call: :fu
 
 import os
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,9 +21,9 @@ from tsumugi.models.kernels.numba_cache import load_or_compile
 BLOCK = 64  # channels: four vectors of AVX-512 or eight of AVX2, and rows that stay in the first cache
 EMPTY = np.float32(-1e38)
 _FAST = {"contract", "nsz", "arcp"}
-_jit = numba.njit(parallel=True, cache=True, fastmath=_FAST, error_model="numpy")
-_part = numba.njit(cache=True, fastmath=_FAST, error_model="numpy")
-_inline = numba.njit(inline="always", fastmath=_FAST, error_model="numpy")
+_jit: Any = numba.njit(parallel=True, cache=True, fastmath=_FAST, error_model="numpy")
+_part: Any = numba.njit(cache=True, fastmath=_FAST, error_model="numpy")
+_inline: Any = numba.njit(inline="always", fastmath=_FAST, error_model="numpy")
 
 # Rows of the scratch array.
 K, V, Y, G = 0, BLOCK, 2 * BLOCK, 3 * BLOCK  # of one step: key, value, output and its gradient
@@ -45,7 +46,8 @@ _ONE, _ZERO = np.float32(1), np.float32(0)
 def set_threads(threads: int) -> None:
     """Use as many threads as PyTorch does."""
     compile_kernels()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS, os.cpu_count() or 1))
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made when Numba is loaded
+    numba.set_num_threads(min(threads, most, os.cpu_count() or 1))
 
 
 @cache

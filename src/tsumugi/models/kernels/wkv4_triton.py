@@ -69,7 +69,17 @@ def run_backward(
     made = key_gradient.new_empty(6, batch, channels)  # by w, bonus, the three of the state; and the age
     sizes = (length, channels, chunks, chunk, BLOCK)
     with torch.cuda.device_of(key):
-        given = (decay, bonus, key, value, starts, gradient, parts, key_gradient, value_gradient)
+        given: tuple[torch.Tensor, ...] = (
+            decay,
+            bonus,
+            key,
+            value,
+            starts,
+            gradient,
+            parts,
+            key_gradient,
+            value_gradient,
+        )
         _add_up[_grid(channels, chunks, batch)](*given, *sizes, num_warps=WARPS)
         last = new_state if state_gradient is None else state_gradient
         given = (decay, starts, new_state, last, parts, made)

@@ -57,7 +57,8 @@ def wkv7(
     if way == "reference":
         return wkv7_reference(receptance, log_decay, key, value, removal, rate, state)
     if way == "triton":
-        return _TritonWkv7.apply(state.float(), *tensors)
+        output, state = _TritonWkv7.apply(state.float(), *tensors)
+        return output, state
     receptance, log_decay, key, wide_value, removal, rate = (tensor.float() for tensor in tensors)
     given = (state.float(), receptance, log_decay.exp(), key, wide_value, removal, removal * rate)
     output, state = _NumbaWkv7.apply(*given)

@@ -8,6 +8,7 @@ other way round, keys by values: of its many sums, more then run along memory wi
 import os
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,14 +18,15 @@ from tsumugi.models.kernels.numba_cache import load_or_compile
 
 CHUNK = 16  # tokens between two states that are kept for the way back, which makes those between them again
 FASTMATH = {"contract", "nsz", "arcp", "reassoc"}
-_jit = numba.njit(parallel=True, cache=True, fastmath=FASTMATH, error_model="numpy")
-_inner = numba.njit(cache=True, fastmath=FASTMATH, error_model="numpy")
+_jit: Any = numba.njit(parallel=True, cache=True, fastmath=FASTMATH, error_model="numpy")
+_inner: Any = numba.njit(cache=True, fastmath=FASTMATH, error_model="numpy")
 
 
 def set_threads(threads: int) -> None:
     """Use as many threads as PyTorch does."""
     compile_kernels()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS, os.cpu_count() or 1))
+    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # made when Numba is loaded
+    numba.set_num_threads(min(threads, most, os.cpu_count() or 1))
 
 
 @cache

@@ -42,7 +42,7 @@ def stop_on_signal() -> Iterator[StopRequest]:
             _leave_closed(terminals)
         now = time.monotonic()
         if asked and now - asked[0] > REPEATED_SECONDS:
-            signal.signal(number, old[number])
+            signal.signal(number, old[signal.Signals(number)])
             signal.raise_signal(number)
             return
         asked.append(now)

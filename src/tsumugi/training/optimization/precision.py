@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -110,6 +111,6 @@ def common_precision(wanted: str, own: Sequence[str]) -> str:
     return "fp16" if "fp16" in own else "bf16"  # a device with bf16 has fp16 too
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager:
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Context in which the model computes in ``precision``; weights and gradients stay fp32."""
     return nullcontext() if precision == "fp32" else torch.autocast(device.type, dtype=DTYPES[precision])

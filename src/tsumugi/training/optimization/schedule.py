@@ -7,7 +7,10 @@ from typing import Any
 
 def learning_rate(recipe: Mapping[str, Any], step: int) -> float:
     """Rate of step ``step`` (from 0): linear warm-up, then constant, or linear or cosine decay to the minimum."""
-    peak, floor, warmup, steps = (recipe[k] for k in ("learning_rate", "min_learning_rate", "warmup", "steps"))
+    peak: float = recipe["learning_rate"]
+    floor: float = recipe["min_learning_rate"]
+    warmup: int = recipe["warmup"]
+    steps: int = recipe["steps"]
     if step < warmup:
         return peak * (step + 1) / warmup
     if recipe["schedule"] == "constant":

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from tsumugi.atomic import write_json
 from tsumugi.errors import TsumugiError
@@ -90,7 +91,7 @@ VOLATILE = ("_name_or_path", "transformers_version", "use_cache")  # of a config
 
 def make_key(
     spec: Mapping[str, Any],
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     world: World,
     *,
     precision: str,

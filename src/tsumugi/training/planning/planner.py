@@ -262,7 +262,7 @@ def _each_alone(members: Sequence[Member], global_batch: int, _: Communication) 
 
     ranks = len(members)
     shares = [0] * ranks
-    for _, rank in islice(_earliest(finish, [global_batch] * ranks, [0] * ranks), global_batch):
+    for _time, rank in islice(_earliest(finish, [global_batch] * ranks, [0] * ranks), global_batch):
         shares[rank] += 1
     return tuple(_cut(share, member.largest) for share, member in zip(shares, members, strict=True))
 

@@ -67,6 +67,6 @@ class Result:
 def _differs(path: str | Path, written: Mapping[str, Any]) -> bool:
     """Whether a file is not what the manifest says."""
     try:
-        return os.path.getsize(path) != written["bytes"] or file_sha256(path) != written["sha256"]
+        return bool(os.path.getsize(path) != written["bytes"] or file_sha256(path) != written["sha256"])
     except OSError:
         return True
