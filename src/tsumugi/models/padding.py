@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 IGNORE_INDEX = -100  # label of a position that carries no loss, as in PyTorch and Transformers
 
+TokenIds = Sequence[int] | np.ndarray
 
-def pad(sequences: Sequence[Sequence[int]], value: int, left: bool = False) -> torch.Tensor:
+
+def pad(sequences: Sequence[TokenIds], value: int, left: bool = False) -> torch.Tensor:
     """int64 tensor of shape (len(sequences), longest), filled up with ``value`` on the right or on the left."""
     return _stack([torch.as_tensor(sequence, dtype=torch.int64) for sequence in sequences], value, left)
 
 
-def attention_mask(sequences: Sequence[Sequence[int]], left: bool = False) -> torch.Tensor:
+def attention_mask(sequences: Sequence[TokenIds], left: bool = False) -> torch.Tensor:
     """The attention mask of :func:`pad`: 1 on tokens, 0 on padding."""
     return _stack([torch.ones(len(sequence), dtype=torch.int64) for sequence in sequences], 0, left)
 

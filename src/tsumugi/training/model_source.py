@@ -32,7 +32,8 @@ class ModelSource:
     def pretrained(self) -> str | None:
         """Where the weights lie; None if the run starts from scratch."""
         if read_manifest(self.manifest)["kind"] != "train_model":
-            return self.spec["init_from"]
+            init_from: str | None = self.spec["init_from"]
+            return init_from
         merged = self.manifest.parent / "merged"
         return str(merged if merged.is_dir() else self.manifest.parent)
 
@@ -55,7 +56,9 @@ class ModelSource:
         if self.spec["adapter"] is not None:
             from tsumugi.models.adapters import add_adapter
 
-            model = add_adapter(model, self.spec["adapter"], self.pretrained)
+            # a PeftModel hands on to the model in it what it does not know itself
+            adapted: Any = add_adapter(model, self.spec["adapter"], self.pretrained)
+            return adapted, tokenizer
         return model, tokenizer
 
 
@@ -82,4 +85,5 @@ def base_parameters(model: torch.nn.Module) -> int:
         return parameters
     from tsumugi.models.adapters import trained_in_full
 
-    return parameters - trainable + sum(parameter.numel() for parameter in trained_in_full(model).values())
+    adapted: Any = model  # a PeftModel, as its peft_config says
+    return parameters - trainable + sum(parameter.numel() for parameter in trained_in_full(adapted).values())

@@ -88,6 +88,6 @@ class Engine(ABC):
 
     def _between(self, start: Any, end: Any) -> float:
         if self.world.device.type != "cuda":
-            return end - start
+            return float(end - start)
         end.synchronize()
-        return start.elapsed_time(end) / 1000
+        return float(start.elapsed_time(end)) / 1000

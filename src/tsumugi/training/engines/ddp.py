@@ -45,7 +45,9 @@ class DDPEngine(Engine):
         if bucket.is_last():
             self._ended = self._now()
         buffer = bucket.buffer().div_(self.scale) if self.scale != 1.0 else bucket.buffer()
-        return dist.all_reduce(buffer, async_op=True).get_future().then(lambda future: future.value()[0])
+        summed: torch.futures.Future[torch.Tensor]
+        summed = dist.all_reduce(buffer, async_op=True).get_future().then(lambda future: future.value()[0])
+        return summed
 
     def forward(self, **inputs: torch.Tensor) -> Any:
         """See :class:`Engine`."""
@@ -53,7 +55,8 @@ class DDPEngine(Engine):
 
     def gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         """See :class:`Engine`. Only the last micro-step of a rank is summed over the ranks."""
-        return nullcontext() if last or self.world.size == 1 else self.parallel.no_sync()
+        parallel: Any = self.parallel  # DistributedDataParallel, where there are several ranks
+        return nullcontext() if last or self.world.size == 1 else parallel.no_sync()
 
     def backward(self, loss: torch.Tensor, last: bool) -> None:
         """See :class:`Engine`."""
@@ -68,7 +71,7 @@ class DDPEngine(Engine):
     def update(self, rate: float, clip: float | None) -> float:
         """See :class:`Engine`."""
         parameters = [parameter for _, parameter in trainable_parameters(self.module) if parameter.grad is not None]
-        norm = get_total_norm([parameter.grad for parameter in parameters])
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         self.world.from_main(norm)  # another kind of GPU may round its sum differently, and weights must not part
         finite = math.isfinite(norm)
         if finite:

@@ -10,7 +10,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from tsumugi.errors import ConfigurationError
-from tsumugi.models.padding import IGNORE_INDEX, attention_mask, pad
+from tsumugi.models.padding import IGNORE_INDEX, TokenIds, attention_mask, pad
 from tsumugi.positions import length_error, length_warning
 from tsumugi.training.data.sampler import SampleIndex
 from tsumugi.training.optimization.losses import LossTerm, token_losses
@@ -24,8 +24,8 @@ class Example:
     Encoder-decoder: ``inputs`` go to the encoder, ``labels`` are what the decoder writes.
     """
 
-    inputs: Sequence[int]
-    labels: Sequence[int]
+    inputs: TokenIds
+    labels: TokenIds
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ class Objective(ABC):
         labels = pad([example.labels for example in examples], IGNORE_INDEX)
         if not self.is_encoder_decoder:
             return Batch({"input_ids": inputs}, labels)
+        assert self.decoder_start is not None, "checked when the objective was made"
         started = torch.full((len(examples), 1), self.decoder_start)
         written = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORE_INDEX, padding)
         return Batch(

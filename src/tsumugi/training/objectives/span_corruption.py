@@ -23,7 +23,9 @@ class SpanCorruption(WindowedObjective):
         self.density = spec["objective"]["noise_density"]
         self.span_length = spec["objective"]["mean_span_length"]
         space = "\u2581" if "\u2581<extra_id_0>" in self.tokenizer.get_vocab() else ""  # mT5's have one in front
-        self.sentinels = self.tokenizer.convert_tokens_to_ids([f"{space}<extra_id_{i}>" for i in range(100)])
+        sentinels = self.tokenizer.convert_tokens_to_ids([f"{space}<extra_id_{i}>" for i in range(100)])
+        assert isinstance(sentinels, list), "one id for each token"
+        self.sentinels: list[int] = sentinels
         if self.tokenizer.unk_token_id in self.sentinels or None in self.sentinels:
             raise ConfigurationError(
                 "objective span_corruption: the tokenizer lacks the sentinels <extra_id_0> to <extra_id_99>; add them "
@@ -79,5 +81,6 @@ def noise_spans(
 
 def _random_parts(total: int, parts: int, random: np.random.Generator) -> np.ndarray:
     """``total`` cut into ``parts`` positive lengths, every way of cutting it equally likely."""
+    cuts: Sequence[int] | np.ndarray
     cuts = np.sort(random.choice(total - 1, parts - 1, replace=False)) + 1 if parts > 1 else []
     return np.diff(np.concatenate([[0], cuts, [total]]).astype(np.int64))

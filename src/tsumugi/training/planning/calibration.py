@@ -9,11 +9,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
 
 from tsumugi.atomic import write_json
 from tsumugi.errors import TsumugiError
@@ -21,6 +20,9 @@ from tsumugi.training.distributed.world import World
 from tsumugi.training.model_source import parameter_counts
 from tsumugi.training.optimization.precision import describe_device
 from tsumugi.training.planning.planner import StepCost
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ VOLATILE = ("_name_or_path", "transformers_version", "use_cache")  # of a config
 
 def make_key(
     spec: Mapping[str, Any],
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     world: World,
     *,
     precision: str,

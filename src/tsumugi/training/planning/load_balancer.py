@@ -80,7 +80,8 @@ class LoadBalancer:
 
     def _compare(self) -> bool:
         step = statistics.median(self._seconds)
-        busy = None if None in self._busy else statistics.median(self._busy)
+        known = [one for one in self._busy if one is not None]
+        busy = statistics.median(known) if len(known) == len(self._busy) else None
         self._busy, self._seconds = [], []
         self.measured_step = round(step, 6)
         everyone = self.world.gather(busy)

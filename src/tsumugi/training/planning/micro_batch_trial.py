@@ -128,7 +128,7 @@ def _try_sizes(request: Request, world: World, file: TextIO, fits: int, too_larg
     _limit_memory(request.memory_gib, world.device)  # only now: a library that cannot be loaded gives odd errors
     model, tokenizer = source.open()
     set_up_for_training(model, request.gradient_checkpointing)
-    options = {"precision": precision, "stage": request.zero_stage, "offload": request.offload}
+    options: dict[str, Any] = {"precision": precision, "stage": request.zero_stage, "offload": request.offload}
     key = make_key(request.spec, model, world, gradient_checkpointing=request.gradient_checkpointing, **options)
     known = find(request.folder, key)
     if known is not None and known.key == key and known.answers(request.largest, request.memory_gib):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ from tsumugi.training.optimization.precision import common_precision, describe_d
 from tsumugi.training.planning.calibration import Calibration, find, make_key
 from tsumugi.training.planning.load_balancer import measure_communication
 from tsumugi.training.planning.planner import Member, Plan, StepCost, make_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DEFAULT_MICRO_BATCH = 16
 STATE_SHARE = 0.5  # of a device's memory, for weights, gradients and moments; the rest is for activations
@@ -180,7 +183,7 @@ def choose_precisions(wanted: str, own: str, stage: int, world: World) -> list[s
 
 
 def calibration_here(
-    options: ComputeOptions, spec: Mapping[str, Any], model: torch.nn.Module, precision: str, stage: int, world: World
+    options: ComputeOptions, spec: Mapping[str, Any], model: "PreTrainedModel", precision: str, stage: int, world: World
 ) -> Calibration | None:
     """What was measured for this run on this rank's kind of device; None if nothing was.
 
@@ -224,4 +227,5 @@ def plan_run(
             communication=communication,
             update_seconds=slowest_update,
         )
-    return world.gather(plan)[0]  # one plan, however unlike CPUs round
+    agreed: Plan = world.gather(plan)[0]  # one plan, however unlike CPUs round
+    return agreed

@@ -13,7 +13,7 @@ that: what was edited, cut off, or copied from another training is refused by na
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def save(
     tensors = iter(tensors)
     error = None
     if world.is_main:
-        check = (lambda: None) if lease is None else lease.check
+        check: Callable[[], None] = (lambda: None) if lease is None else lease.check
         try:
             check()
             with atomic_directory(target) as temporary:
@@ -147,7 +147,7 @@ class Checkpoint:
     def _read_record(self) -> dict[str, Any]:
         """What progress.json says, once that is certain to be what was written, here."""
         try:
-            record = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads((self.folder / PROGRESS).read_text(encoding="utf-8"))
             if "format" not in record and {"progress", "files"} <= record.keys():
                 raise TsumugiError(
                     f"{self.folder}: was written by an earlier version of Tsumugi, without the hash that protects its "
@@ -191,7 +191,8 @@ class Checkpoint:
 
     def read(self, name: str) -> torch.Tensor:
         """A tensor by its name, ``{weight|exp_avg|exp_avg_sq}/{parameter}``."""
-        return self._where[name].get_tensor(name)
+        tensor: torch.Tensor = self._where[name].get_tensor(name)
+        return tensor
 
     def load_weights(self, module: torch.nn.Module) -> None:
         """Replace the trained weights of ``module``.

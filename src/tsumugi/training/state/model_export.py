@@ -27,8 +27,11 @@ def export(source: ModelSource, state: Path, output: Path, check: Callable[[], N
         if adapter is None:
             model.save_pretrained(str(temporary))
         else:
+            from peft import PeftModel
+
             from tsumugi.models.adapters import save_adapter
 
+            assert isinstance(model, PeftModel), "the source puts the adapter on"
             save_adapter(model, temporary, adapter["merge"])
             if adapter["merge"]:
                 tokenizer.save_pretrained(str(temporary / "merged"))
