@@ -173,3 +173,33 @@ def _tar(files: dict[str, bytes], links: dict[str, str], compression: str) -> by
             member.type, member.linkname = tarfile.SYMTYPE, target
             tar.addfile(member)
     return buffer.getvalue()
+
+
+NOVEL = """鳥の話
+作者の名
+-------------------------------------------------------
+【テキスト中に現れる記号について】
+《》：ルビ
+-------------------------------------------------------
+［＃８字下げ］一［＃「一」は中見出し］
+　港《みなと》に｜白い鳥《しろいとり》がいる。
+「※［＃「口＋喜」、第3水準1-15-18］※［＃「土へん＋鳥」、U+2A133、1-2］」
+［＃ここから２字下げ］
+寒い［＃「寒い」に傍点］朝だ。
+［＃８字下げ］二［＃「二」は中見出し］
+{long}
+　終りの段落だ。
+底本：「鳥の本」
+　　　1990年
+"""
+
+
+def make_tar(path, members):
+    """A compressed archive of these contents by their names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path

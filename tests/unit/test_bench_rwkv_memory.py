@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from test_config import ROOT
+from tiny_experiment import ROOT
 
 
 def test_a_model_that_cannot_be_made_fails_the_benchmark_with_its_message():

@@ -9,7 +9,7 @@ import torch
 import transformers
 import yaml
 
-from test_config import ROOT
+from tiny_experiment import ROOT
 from tiny_models import make_model, make_tokenizer
 from tsumugi import positions
 from tsumugi.config.loading import load_config

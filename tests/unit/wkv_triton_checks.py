@@ -12,10 +12,9 @@ import traceback
 
 import torch
 
-from test_models_rwkv7 import make_inputs
-from test_wkv import NAMES, inputs, weighted
 from tsumugi.models.kernels.wkv4 import wkv, wkv_reference
 from tsumugi.models.kernels.wkv7 import wkv7, wkv7_reference
+from wkv_inputs import NAMES, inputs, make_inputs, weighted
 
 DEVICE = sys.argv[1]
 EVERYTHING, OUTPUT, STATE = slice(None), slice(1), slice(1, None)
