@@ -135,23 +135,24 @@ def test_jobs_that_wait_in_vain_are_told_from_those_that_wait_for_their_turn(clu
         rows = cluster.run("squeue", "--noheader", "--states=PENDING", "--format=%i %r").stdout.splitlines()
         return dict(row.split(" ", 1) for row in rows)
 
-    running = submit("--partition=gpu", "--exclusive", "--nodes=2")
-    cluster.wait_until("it runs", lambda: running not in reasons())
-    limit = ("partitionname=gpu maxtime=60", "partitionname=gpu maxtime=infinite")
-    turn = submit("--partition=gpu", "--gres=gpu:1")
-    with other_settings(cluster, limit):
-        late = submit("--partition=gpu", "--gres=gpu:1")
-        either = submit("--partition=gpu,urgent", "--gres=gpu:1")
-        held = submit("--partition=gpu", "--hold")
-        cluster.wait_until("Slurm has looked at them", lambda: reasons().get(late) == "PartitionTimeLimit")
-        hopeless = StuckJobs()
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in cluster.variables.items():
-                patch.setenv(name, value)
-            news = hopeless.news([late, either, held])
-            assert hopeless.news([late, either, held]) == []
-    cluster.run("scancel", running, turn, late, either, held)
-    cluster.wait_until("all is over", lambda: not cluster.run("squeue", "--noheader").stdout.strip())
+    try:
+        running = submit("--partition=gpu", "--exclusive", "--nodes=2")
+        cluster.wait_until("it runs", lambda: running not in reasons())
+        limit = ("partitionname=gpu maxtime=60", "partitionname=gpu maxtime=infinite")
+        submit("--partition=gpu", "--gres=gpu:1")
+        with other_settings(cluster, limit):
+            late = submit("--partition=gpu", "--gres=gpu:1")
+            either = submit("--partition=gpu,urgent", "--gres=gpu:1")
+            held = submit("--partition=gpu", "--hold")
+            cluster.wait_until("Slurm has looked at them", lambda: reasons().get(late) == "PartitionTimeLimit")
+            stuck = StuckJobs()
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in cluster.variables.items():
+                    patch.setenv(name, value)
+                news = stuck.new_messages([late, either, held])
+                assert stuck.new_messages([late, either, held]) == []
+    finally:
+        cluster.clear()
     starts = {
         f"SLURM job {late} (it) can never start (PartitionTimeLimit)",
         f"SLURM job {held} (it) does not start by ",

@@ -5,6 +5,7 @@ it; HOURS is how much its clock is wrong. ``lease_worker.py count FILE LIFETIME 
 ``lease_worker.py train LIFETIME …`` is train_model.py with leases that live so long.
 """
 
+import runpy
 import sys
 import time
 from datetime import datetime, timedelta
@@ -13,6 +14,8 @@ from pathlib import Path
 from tsumugi.cluster import lease as module
 from tsumugi.cluster.lease import Lease
 from tsumugi.errors import TsumugiError, run_cli
+
+SCRIPT = Path(__file__).parents[2] / "scripts/train_model.py"
 
 
 def take(lease):
@@ -49,13 +52,11 @@ def count(file, lifetime, times):
 
 def train(lifetime, *arguments):
     """train_model.py, alone in its process."""
-    import train_model
-
     from tsumugi.training.state import state_lock
 
     state_lock.LIFETIME = float(lifetime)
     sys.argv = ["train_model.py", *arguments]
-    run_cli(train_model.main)
+    run_cli(runpy.run_path(str(SCRIPT))["main"])
 
 
 if __name__ == "__main__":

@@ -165,7 +165,7 @@ def write_pairs(folder, prompts, limit):
 def test_pairs_that_need_more_positions_are_refused_before_training(tmp_path):
     """With the template's tokens, and with what the trained model is to write."""
     tokenizer, config = make_tokenizer(), make_model("gpt2").config
-    spec = {"objective": {"kind": "sft"}, "train_on_dev": False}
+    spec = {"objective": {"kind": "sft"}, "recipe": {}, "train_on_dev": False}
     build_objective(spec, write_pairs(tmp_path, [3, 27], 100), tokenizer, config, 0)
     with pytest.raises(TsumugiError, match="29 tokens that are read and 100 that are written are more than the 128"):
         build_objective(spec, write_pairs(tmp_path, [3, 28], 100), tokenizer, config, 0)
