@@ -85,13 +85,19 @@ class Scene:
         """All that Snakemake has printed so far."""
         return self.screen.read_text(encoding="utf-8") if self.screen.exists() else ""
 
-    def wait(self, what: str, reached: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
-        """Wait for something, for as long as ``process`` runs."""
+    def wait(
+        self,
+        what: str,
+        reached: Callable[[], object],
+        process: subprocess.Popen[bytes] | None = None,
+        every: float = 0.3,
+    ) -> None:
+        """Wait for something, for as long as ``process`` runs; look ``every`` so many seconds."""
         end = time.monotonic() + PATIENCE
         while not reached():
             assert time.monotonic() < end, f"waited in vain until {what}\n{self.situation()}"
             assert process is None or process.poll() is None, f"Snakemake ended before {what}\n{self.situation()}"
-            time.sleep(0.3)
+            time.sleep(every)
 
     def situation(self) -> str:
         """What somebody asks first who sees a test fail: Slurm's jobs and nodes, the checkpoints, the last words."""

@@ -70,7 +70,7 @@ def held(scene, number):
                     stopped.add(pid)
         return len(stopped) >= number
 
-    scene.wait("the scripts run", all_stopped)
+    scene.wait("the scripts run", all_stopped, every=0.005)  # each is there for less than a second
     return stopped
 
 
