@@ -113,6 +113,7 @@ def test_ctrl_c_ends_what_waits_and_what_is_in_slurm(cluster, scene):
         main.send_signal(signal.SIGINT)
         assert scene.end(main) == 1
         scene.wait("nothing is left", lambda: not scene.queue())
+    scene.wait("the accounts know of it", lambda: states(scene))  # they lag behind
     assert len(states(scene)) == 1
 
 
