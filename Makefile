@@ -25,6 +25,7 @@ test: $(INSTALLED)  ## run the whole test suite
 bench: $(INSTALLED) $(VENV)/installed-bench  ## measure how fast it is, both sides of each ratio in one go (ten to twenty minutes)
 	$(BIN)/python bench/run_all.py
 
+lint: export PATH := $(CURDIR)/$(BIN):$(PATH)  # snakefmt looks for shfmt there
 lint: $(INSTALLED)  ## check style, spelling, types, imports and Snakemake's own lint; `make test` runs these commands too
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
