@@ -8,7 +8,7 @@ NOT_RETRIED = "This error is not retried"  # what stands in the log of a job tha
 
 
 class TsumugiError(Exception):
-    """Something the user can mend. The message names the file and the line or key, what was found, and what to do."""
+    """Something the user can fix. The message names the file and the line or key, what was found, and what to do."""
 
 
 class ConfigurationError(TsumugiError):

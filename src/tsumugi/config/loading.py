@@ -29,7 +29,7 @@ def load_config(
 
     Args:
         source: name for messages.
-        files: what ``raw`` was merged from, in this order; a mistake is told with its line there.
+        files: what ``raw`` was merged from, in this order; messages name the line of a mistake there.
         overrides: what the command line has put over them.
 
     Raises:

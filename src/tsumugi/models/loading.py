@@ -41,7 +41,7 @@ logging.disable_progress_bar()  # a bar for each file read says nothing about a 
 
 
 class _WithoutTies(Filter):
-    """Of a T5 with a head of its own Transformers says that the config should be mended, which already says so."""
+    """Of a T5 with a head of its own Transformers says that its config should be changed, which already says so."""
 
     def filter(self, record: LogRecord) -> bool:
         """Whether a record is shown."""

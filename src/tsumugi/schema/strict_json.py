@@ -39,4 +39,4 @@ def object_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(constant: str) -> NoReturn:
-    raise TsumugiError(f"{constant} is no number that can be used; write a finite one")
+    raise TsumugiError(f"{constant} is not a finite number; write one that is")

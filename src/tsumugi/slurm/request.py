@@ -161,7 +161,7 @@ def _asked_for(inventory: Inventory, needs: Needs, key: str) -> dict[str, Kind]:
 def _refuse(key: str, missing: Mapping[str, list[str]], reason: str) -> None:
     if missing:
         lines = "\n".join(f"  {kind}: {'; '.join(lines)}" for kind, lines in missing.items())
-        raise TsumugiError(f"{key}: {reason}:\n{lines}\nlower the need there, or mend the inventory")
+        raise TsumugiError(f"{key}: {reason}:\n{lines}\nlower the need there, or fix the inventory")
 
 
 def _alternatives(

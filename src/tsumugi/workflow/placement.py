@@ -63,7 +63,7 @@ class Placement:
             self._check_runs()
         except TsumugiError as error:
             raise WorkflowError(str(error)) from None
-        # a request is the same for all jobs that ask for it, and takes time
+        # cached, because a request takes time to make and many jobs share it
         self._run_request = cache(self._request_of_run)
         self._model_request = cache(self._request_of_model)
         self._kind_request = cache(self._request_of_kind)

@@ -53,7 +53,7 @@ def reason_if_above(maximum: float, part: int, whole: int, what: str) -> str | N
 
     Args:
         whole: if 0, the share is 0.
-        what: the share is said to be of, for the reason.
+        what: names what the share is a share of, in the reason that is given.
     """
     share = part / whole if whole else 0.0
     return f"{share:.3f} {what}, more than {maximum:g}" if share > maximum else None

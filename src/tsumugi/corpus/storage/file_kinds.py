@@ -25,7 +25,7 @@ _WITHOUT_MARK = {
     re.compile(rb"(?:[\x01-\x7f]\0){2}"): "UTF-16LE",
     re.compile(rb"(?:\0[\x01-\x7f]){2}"): "UTF-16BE",
 }
-# A bzip2 file is told by its first block too: a text may begin with "BZh".
+# The first block of a bzip2 file is checked too: a text may begin with "BZh".
 GZIP, BZIP2, XZ, ZSTD = rb"\x1f\x8b", rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)", rb"\xfd7zXZ\0", rb"\x28\xb5\x2f\xfd"
 _PACKED = {  # compressed files and archives
     GZIP: "gzip data",
